@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+# A thin face over CMake. `make demo` and `make test` do all the set-up themselves.
+JOBS := $(shell nproc 2>/dev/null || echo 2)
+PREFIX ?= /usr/local
+R := build/release
+MAKEFLAGS += --no-print-directory
+
+.PHONY: all demo test test-full bench sanitize fuzz mutants install deps clean
+all:
+	@sh scripts/deps.sh build
+	@cmake --preset release -DFATTN_BUILD_TESTS=OFF >/dev/null
+	@cmake --build $(R) -j $(JOBS)
+
+demo: all            # the main job on real tensors; under a minute
+	@$(R)/examples/demo
+
+test: tests-built    # everything that runs in a few minutes
+	@sh scripts/test.sh $(R) -LE long
+
+test-full: tests-built
+	@FATTN_TEST_FULL=1 sh scripts/test.sh $(R)
+
+.PHONY: tests-built
+tests-built:
+	@sh scripts/deps.sh test
+	@sh scripts/venv.sh
+	@cmake --preset release -DFATTN_BUILD_TESTS=ON -DFATTN_PYTHON=$(CURDIR)/.venv/bin/python >/dev/null
+	@cmake --build $(R) -j $(JOBS)
+
+bench: all           # the guide's configurations against standard attention
+	@$(R)/tools/fattn bench --suite guide
+
+sanitize:            # the tests once more under ASan + UBSan, then under TSan
+	@sh scripts/deps.sh test
+	@set -e; for preset in asan tsan; do \
+	    cmake --preset $$preset >/dev/null; cmake --build build/$$preset -j $(JOBS); \
+	    sh scripts/test.sh build/$$preset -LE long; done
+
+fuzz: tests-built    # random calls with a new seed each time, against the NumPy oracle
+	@sh tests/python/run.sh .venv/bin/python $(R)/libfattn.so --cases 20000 --seed random
+
+mutants:             # breaks one place after the other on purpose; every time a test must notice
+	@sh scripts/deps.sh test
+	@sh tests/mutants/run.sh . build/mutants
+
+install: all
+	@cmake --install $(R) --prefix $(PREFIX)
+
+deps:                # the one line that installs everything on Debian or Ubuntu
+	@sh scripts/deps.sh print
+
+clean:
+	rm -rf build .venv

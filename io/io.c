@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* io.c — memory, errors, whole files, and "FILE.safetensors:NAME". */
+#include "io.h"
+
+#include "npy.h"
+#include "safetensors.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { ALIGNMENT = 64 };
+
+void io_tensor_free(io_tensor *tensor)
+{
+    free(tensor->memory);
+    *tensor = (io_tensor){.memory = NULL};
+}
+
+void *io_memory(size_t bytes)
+{
+    if (bytes == 0) bytes = 1;
+    if (bytes > PTRDIFF_MAX - ALIGNMENT) return NULL;
+    const size_t whole = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    void *memory = aligned_alloc(ALIGNMENT, whole);
+    if (memory) memset(memory, 0, whole);
+    return memory;
+}
+
+bool io_count(int rank, const int64_t *shape, int64_t *count)
+{
+    int64_t product = 1;
+    bool empty = false, fits = true;
+    for (int i = 0; i < rank; i++) {
+        if (shape[i] < 0) return false;
+        empty = empty || shape[i] == 0;
+        if (__builtin_mul_overflow(product, shape[i], &product)) {
+            fits = false;
+            product = 1;
+        }
+    }
+    *count = empty ? 0 : product;
+    return empty || fits;
+}
+
+fattn_tensor io_contiguous(void *data, fattn_dtype dtype, int rank, const int64_t *shape)
+{
+    fattn_tensor t = {.data = data, .dtype = dtype, .rank = rank};
+    int64_t count, stride = 1;
+    const bool elements = io_count(rank, shape, &count) && count > 0;
+    for (int i = rank - 1; i >= 0; i--) {
+        t.shape[i] = shape[i];
+        t.strides[i] = elements ? stride : 0;
+        if (elements) stride *= shape[i];
+    }
+    return t;
+}
+
+io_code io_fail(io_error *error, io_code code, const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    vsnprintf(error->message, sizeof error->message, format, list);
+    va_end(list);
+    error->code = code;
+    return code;
+}
+
+/* Reads until the end; the length of a regular file saves the growing, a pipe has none. */
+static io_code read_all(FILE *file, size_t expected, const char *path, void **bytes, size_t *n,
+                        io_error *error)
+{
+    size_t room = expected + 1, used = 0; /* + 1: so that the end is seen without growing */
+    char *data = io_memory(room);
+    while (data) {
+        used += fread(data + used, 1, room - used, file);
+        if (used < room) break;
+        char *more = room <= PTRDIFF_MAX / 4 ? io_memory(room * 2) : NULL;
+        if (more) memcpy(more, data, used);
+        free(data);
+        data = more;
+        room *= 2;
+    }
+    if (!data) return io_fail(error, IO_E_NOMEM, "%s: out of memory for its %zu bytes", path, room);
+    if (ferror(file)) {
+        free(data);
+        return io_fail(error, IO_E_FILE, "%s: cannot be read: %s", path, strerror(errno));
+    }
+    *bytes = data;
+    *n = used;
+    return IO_OK;
+}
+
+io_code io_read_file(const char *path, void **bytes, size_t *n, io_error *error)
+{
+    FILE *file = fopen(path, "rb");
+    if (!file) return io_fail(error, IO_E_FILE, "%s: cannot be opened: %s", path, strerror(errno));
+    struct stat about;
+    size_t expected = 4095;
+    if (fstat(fileno(file), &about) == 0 && S_ISREG(about.st_mode))
+        expected = (size_t)about.st_size;
+    const io_code code = read_all(file, expected, path, bytes, n, error);
+    fclose(file);
+    return code;
+}
+
+size_t io_split(const char *where)
+{
+    static const char ending[] = ".safetensors:";
+    const char *found = strstr(where, ending);
+    return found ? (size_t)(found - where) + sizeof ending - 2 : 0;
+}
+
+io_code io_tensor_read(const char *where, fattn_dtype as, io_tensor *tensor, io_error *error)
+{
+    const size_t split = io_split(where);
+    if (split == 0) {
+        const size_t length = strlen(where);
+        if (length > 12 && strcmp(where + length - 12, ".safetensors") == 0)
+            return io_fail(error, IO_E_NAME, "%s: say which tensor: %s:NAME", where, where);
+        return npy_read(where, as, tensor, error);
+    }
+    char *path = strndup(where, split);
+    if (!path) return io_fail(error, IO_E_NOMEM, "out of memory for a file name");
+    const io_code code = safetensors_read(path, where + split + 1, as, tensor, error);
+    free(path);
+    return code;
+}

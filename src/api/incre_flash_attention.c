@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* incre_flash_attention.c — the decode operator: one query row per batch (spec inference 7). It has
+ * no sparse_mode; actual_seq_lengths counts keys. */
+#include "api/infer.h"
+#include "api/operator.h"
+#include "base/mutant.h"
+
+static const char *const layout_names[] = {"BSH", "BSND", "BNSD", NULL};
+
+static infer_args normal_form(const fattn_incre_flash_attention_args *a)
+{
+    return (infer_args){
+        .route = ROUTE_DECODE,
+        .query = a->query,
+        .key = a->key,
+        .value = a->value,
+        .atten_mask = inputs_optional(a->atten_mask),
+        .pse_shift = inputs_optional(MUTANT(79, a->pse_shift, NULL)),
+        .block_table = inputs_optional(a->block_table),
+        .q_lengths = {.name = "query lengths"}, /* none */
+        .kv_lengths = {.name = "actual_seq_lengths", .list = a->actual_seq_lengths},
+        .layouts = layout_names,
+        .layout = a->input_layout,
+        .num_heads = a->num_heads,
+        .num_key_value_heads = a->num_key_value_heads,
+        .scale = a->scale_value,
+        .scale_name = "scale_value",
+        .pre_tokens = INT32_MAX,
+        .next_tokens = INT32_MAX,
+        .next_default = INT32_MAX,
+        .inner_precise = a->inner_precise,
+        .block_size = a->block_size,
+        .attention_out = a->attention_out,
+    };
+}
+
+static fattn_status translate(fattn_context *context, const void *args, fattn_arena *arena,
+                              fattn_problem *problem)
+{
+    const infer_args normal = normal_form(args);
+    return infer_translate(context, &normal, arena, problem);
+}
+
+static void bind(const void *args, fattn_ptrs *ptrs)
+{
+    const infer_args normal = normal_form(args);
+    infer_bind(&normal, ptrs);
+}
+
+const fattn_translator translator_incre_flash_attention = {
+    .op = &operator_incre_flash_attention, .translate = translate, .bind = bind};
+
+void fattn_incre_flash_attention_args_init(fattn_incre_flash_attention_args *args)
+{
+    operator_args_init(&operator_incre_flash_attention, args);
+}
+
+fattn_status fattn_incre_flash_attention(fattn_context *context,
+                                         const fattn_incre_flash_attention_args *args)
+{
+    return exec_call(context, &translator_incre_flash_attention, args);
+}
+
+fattn_status fattn_incre_flash_attention_shapes(fattn_context *context,
+                                                const fattn_incre_flash_attention_args *args,
+                                                fattn_tensor *outputs)
+{
+    TRY(context_resolve(&context));
+    TRY(operator_args_check(&operator_incre_flash_attention, args, ARGS_SHAPES));
+    const infer_args normal = normal_form(args);
+    return infer_shapes(context, &normal, false, outputs);
+}
+
+fattn_status fattn_incre_flash_attention_workspace(fattn_context *context,
+                                                   const fattn_incre_flash_attention_args *args,
+                                                   size_t *bytes)
+{
+    return exec_workspace(context, &translator_incre_flash_attention, args, bytes);
+}
+
+fattn_status fattn_incre_flash_attention_plan(fattn_context *context,
+                                              const fattn_incre_flash_attention_args *args,
+                                              fattn_plan **plan)
+{
+    return exec_plan(context, &translator_incre_flash_attention, args, plan);
+}

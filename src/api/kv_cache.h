@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kv_cache.h — what the files of the paged cache share (public face: fattn/kv_cache.h):
+ * kv_cache.c sequences and blocks, kv_rows.c the rows inside the blocks, kv_tables.c what operators
+ * read. */
+#ifndef FATTN_API_KV_CACHE_H
+#define FATTN_API_KV_CACHE_H
+
+#include "api/kv_blocks.h"
+#include "base/error.h"
+#include "fattn/kv_cache.h"
+
+typedef struct kv_sequence {
+    bool used;
+    int64_t length;   /* tokens */
+    int64_t n_blocks; /* ceil(length / block_size) */
+    int64_t capacity; /* entries of `blocks` */
+    int32_t *blocks;  /* the context's allocator; NULL while capacity is 0 */
+} kv_sequence;
+
+enum { KV_KEY, KV_VALUE, KV_SIDES };
+
+struct fattn_kv_cache {
+    const fattn_context *context;
+    fattn_kv_cache_options options; /* value_head_dim settled */
+    kv_blocks blocks;
+    kv_sequence *sequences; /* [max_sequences] */
+    void **data;            /* [n_layers][KV_SIDES] */
+    size_t bytes[KV_SIDES]; /* of one layer */
+    int64_t head_dim[KV_SIDES];
+};
+
+typedef long long ll; /* for printf */
+
+/* The sequence with this id, E_ARG when there is none. */
+fattn_status kv_find(const fattn_kv_cache *cache, int64_t id, kv_sequence **sequence);
+
+/* One layer's tensor of keys or values. */
+fattn_tensor kv_tensor(const fattn_kv_cache *cache, int64_t layer, int side);
+
+/* Copies the first `rows` rows of a block, in every layer. */
+void kv_copy_rows(fattn_kv_cache *cache, int32_t from, int32_t to, int64_t rows);
+
+#endif

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* layouts.c — from the caller's layout string to the letters the tensors really lie in.
+ *
+ * Three readings are wider than the device's: BSNH is BSND; rank-4 tensors under "BSH" are BSND or
+ * BNSD; BSND tensors under "BNSD" are BSND where nothing else fits. Each warns; strict refuses
+ * them. */
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "api/inputs.h"
+#include "base/error.h"
+#include "base/mutant.h"
+
+enum { NAME_MAX_LETTERS = 16, NAMES_TEXT = 80 };
+
+static const char *join(const char *const *names, char *text, size_t size)
+{
+    size_t used = 0;
+    text[0] = '\0';
+    for (int i = 0; names[i]; i++) {
+        const int n = snprintf(text + used, size - used, "%s%s", i ? ", " : "", names[i]);
+        if (n < 0 || (size_t)n >= size - used) break;
+        used += (size_t)n;
+    }
+    return text;
+}
+
+static const char *find(const char *const *names, const char *name)
+{
+    for (int i = 0; names && names[i]; i++)
+        if (strcmp(names[i], name) == 0) return names[i];
+    return NULL;
+}
+
+static void upper(char *out, const char *in)
+{
+    size_t i = 0;
+    for (; in[i] && i + 1 < NAME_MAX_LETTERS; i++) out[i] = (char)toupper((unsigned char)in[i]);
+    out[i] = '\0';
+}
+
+fattn_status inputs_layout(fattn_context *context, fattn_inputs *in, const char *layout,
+                           bool any_case, const char *const *names, const char *const *later)
+{
+    char text[NAMES_TEXT], folded[NAME_MAX_LETTERS];
+    join(names, text, sizeof text);
+    REQUIRE(layout, FATTN_E_ARG, "input_layout: is NULL; give one of %s", text);
+    upper(folded, layout);
+    const char *wanted =
+        MUTANT(90, any_case, true) && strlen(layout) < NAME_MAX_LETTERS ? folded : layout;
+
+    if (strcmp(wanted, "BSNH") == 0 && find(names, "BSND") && !context->strict) {
+        context_warn(context, WARN_LAYOUT_ALIAS,
+                     "input_layout: BSNH is read as BSND; the device refuses it");
+        wanted = "BSND";
+    }
+    REQUIRE(!find(later, wanted), FATTN_E_UNSUPPORTED,
+            "input_layout: \"%s\" is not computed in version " FATTN_VERSION_STRING
+            "; give one of %s",
+            wanted, text);
+    in->letters = find(names, wanted);
+    REQUIRE(in->letters || !find(names, folded), FATTN_E_ARG,
+            "input_layout: \"%.32s\" must be written in capitals: \"%s\"", layout, folded);
+    REQUIRE(in->letters, FATTN_E_ARG, "input_layout: \"%.32s\" is not one of %s%s", layout, text,
+            strcmp(wanted, "BSNH") == 0 ? "; BSNH is spelt BSND" : "");
+    in->packed = layout_packed(in->letters);
+    return FATTN_OK;
+}

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* verify.c — every output element of an attention call against its float64 answer and its own bound.
+ *
+ * out passes iff |out - exact| <= r ulp + 2 E, with r = 1/2 for fp32 and fp64, 1 for 16-bit storage, whose
+ * share of correctly rounded elements is part of the contract too (docs/accuracy.md). */
+#include "api/operator.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/ints.h"
+#include "base/mutant.h"
+#include "core/mask.h"
+#include "fattn/verify.h"
+#include "ref/ref.h"
+
+enum { BLOCK_ROWS = 64, SHARE_MIN_ELEMENTS = 1000 }; /* below that many, a share says nothing */
+
+/* What one block of rows found; blocks are merged in order, so a report repeats to the bit. */
+typedef struct tally {
+    int64_t elements, outside, out_elements, rounded;
+    double worst, worst_got, worst_exact, worst_bound;
+    const char *worst_output;
+    int64_t worst_index;
+    double max_abs, sum_error2, max_rel, sum_rel, dot, norm_got2, norm_exact2;
+} tally;
+
+typedef struct verify_job {
+    const fattn_problem *p;
+    const fattn_ptrs *ptrs;
+    tally *tallies;    /* one per item */
+    double *scratch;   /* one slice per worker */
+    size_t slice;
+    int64_t *first;    /* item index at which each sequence begins, n_seqs + 1 entries */
+} verify_job;
+
+/* Distance from |x| to the next representable number of the dtype. */
+static double ulp_of(fattn_dtype dtype, double x)
+{
+    const int bits = dtype == FATTN_F64 ? 53 : dtype == FATTN_F32 ? 24 : dtype == FATTN_F16 ? 11 : 8;
+    const int min_exponent = dtype == FATTN_F64 ? -1021 : dtype == FATTN_F16 ? -13 : -125;
+    int exponent = min_exponent;
+    if (x != 0 && isfinite(x)) frexp(x, &exponent);
+    return ldexp(1.0, (int)i64_max(exponent, min_exponent) - bits);
+}
+
+/* error / bound, 0 when equal (NaN equals NaN), infinity when one side only is not finite. */
+static double ratio_of(double got, double exact, double bound)
+{
+    if (got == exact || (isnan(got) && isnan(exact))) return 0;
+    const double error = fabs(got - exact);
+    if (!isfinite(error)) return INFINITY;
+    return bound > 0 ? error / bound : INFINITY;
+}
+
+static void judge(tally *t, const char *output, int64_t index, double got, double exact, double bound)
+{
+    const double ratio = ratio_of(got, exact, bound);
+    t->elements++;
+    t->outside += !(ratio <= 1);
+    if (t->worst_output && !(ratio > t->worst)) return;
+    t->worst = ratio;
+    t->worst_output = output;
+    t->worst_index = index;
+    t->worst_got = got;
+    t->worst_exact = exact;
+    t->worst_bound = bound;
+}
+
+/* The largest finite number of the storage: a correct result beyond it is stored as infinity. */
+static double representable(fattn_dtype dtype, double x)
+{
+    uint64_t cell[1];
+    ref_store(cell, dtype, 0, x);
+    return ref_load(cell, dtype, 0);
+}
+
+static void judge_out(tally *t, const char *name, fattn_dtype dtype, int64_t index, double got,
+                      double exact, double bound)
+{
+    const double rounded = representable(dtype, exact);
+    const double share = dtype == FATTN_F16 || dtype == FATTN_BF16 ? 1.0 : 0.5;
+    const bool over = isinf(rounded) && !isinf(exact);
+    judge(t, name, index, got, over ? rounded : exact,
+          share * ulp_of(dtype, exact) + MUTANT(97, 2, 200) * bound);
+
+    const double error = fabs(got - exact), relative = error / fmax(fabs(exact), DBL_MIN);
+    t->out_elements++;
+    t->rounded += got == rounded || (isnan(got) && isnan(exact));
+    if (!isfinite(error)) return;
+    t->max_abs = fmax(t->max_abs, error);
+    t->sum_error2 += error * error;
+    if (exact != 0) t->max_rel = fmax(t->max_rel, relative), t->sum_rel += relative;
+    t->dot += got * exact;
+    t->norm_got2 += got * got;
+    t->norm_exact2 += exact * exact;
+}
+
+/* A sum is as good as its logarithm. */
+static void judge_sum(tally *t, int64_t at, double sum, const fattn_ref_row *row)
+{
+    if (row->empty) judge(t, "softmax_sum", at, sum, row->sum, 0);
+    else judge(t, "softmax_sum", at, log(sum), log(row->sum), row->max_bound + row->lse_bound);
+}
+
+/* Statistics: policy values of empty rows are exact; others have the row's bound on their logarithms. */
+static void judge_stats(const verify_job *job, tally *t, const fattn_seq *seq, int64_t head, int64_t i,
+                        const fattn_ref_row *row)
+{
+    const fattn_problem *p = job->p;
+    const int64_t stats =
+        seq->stats_base + head * seq->stats_head_stride + i * seq->stats_row_stride;
+    for (int64_t c = 0; p->want_max_sum && c < p->stats_replicas; c++) {
+        const int64_t at = stats + c * p->max_replica_stride;
+        if (job->ptrs->max)
+            judge(t, "softmax_max", at, (double)job->ptrs->max[at], row->max,
+                  row->empty ? 0 : row->max_bound);
+        if (job->ptrs->sum) judge_sum(t, at, (double)job->ptrs->sum[at], row);
+    }
+    if (!p->want_lse) return;
+    const int64_t at = seq->lse_base + head * seq->lse_head_stride + i * seq->lse_row_stride;
+    judge(t, "softmax_lse", at, (double)job->ptrs->lse[at], row->lse, row->empty ? 0 : row->lse_bound);
+}
+
+static void verify_row(const verify_job *job, tally *t, const fattn_seq *seq, int64_t head, int64_t i,
+                       double *scratch)
+{
+    const fattn_problem *p = job->p;
+    fattn_ref_row row = {.out = scratch, .out_bound = scratch + p->d_v};
+    ref_row(p, job->ptrs, seq, head, i, scratch + 2 * p->d_v, &row);
+    const int64_t base = view_offset(p, &p->out, 0, NULL, seq->batch, head, seq->q_row0 + i);
+    for (int64_t c = 0; c < p->d_v; c++) {
+        const int64_t at = base + c * p->out.part[0].col_stride;
+        judge_out(t, "attention_out", p->out.dtype, at, ref_load(job->ptrs->out, p->out.dtype, at),
+                  row.out[c], row.out_bound[c]);
+    }
+    judge_stats(job, t, seq, head, i, &row);
+}
+
+/* Sequence of an item: the last one whose first item is not beyond it. */
+static int64_t seq_of_item(const verify_job *job, int64_t item)
+{
+    int64_t lo = 0, hi = job->p->n_seqs;
+    while (hi - lo > 1) {
+        const int64_t mid = lo + (hi - lo) / 2;
+        if (job->first[mid] <= item) lo = mid;
+        else hi = mid;
+    }
+    return lo;
+}
+
+/* An item: up to BLOCK_ROWS rows of one head of one sequence. */
+static void verify_item(void *arg, int64_t item, int worker)
+{
+    const verify_job *job = arg;
+    const int64_t s = seq_of_item(job, item), index = item - job->first[s];
+    const fattn_seq *seq = &job->p->seqs[s];
+    const int64_t blocks = i64_div_up(seq->q_len, BLOCK_ROWS);
+    const int64_t head = index / blocks, i0 = index % blocks * BLOCK_ROWS;
+    for (int64_t i = i0; i < i64_min(i0 + BLOCK_ROWS, seq->q_len); i++)
+        verify_row(job, &job->tallies[item], seq, head, i, job->scratch + (size_t)worker * job->slice);
+}
+
+static void add(tally *sum, const tally *t)
+{
+    sum->elements += t->elements;
+    sum->outside += t->outside;
+    sum->out_elements += t->out_elements;
+    sum->rounded += t->rounded;
+    sum->max_abs = fmax(sum->max_abs, t->max_abs);
+    sum->sum_error2 += t->sum_error2;
+    sum->max_rel = fmax(sum->max_rel, t->max_rel);
+    sum->sum_rel += t->sum_rel;
+    sum->dot += t->dot;
+    sum->norm_got2 += t->norm_got2;
+    sum->norm_exact2 += t->norm_exact2;
+    if (!t->worst_output || (sum->worst_output && !(t->worst > sum->worst))) return;
+    sum->worst = t->worst;
+    sum->worst_output = t->worst_output;
+    sum->worst_index = t->worst_index;
+    sum->worst_got = t->worst_got;
+    sum->worst_exact = t->worst_exact;
+    sum->worst_bound = t->worst_bound;
+}
+
+static void fill_report(const fattn_problem *p, const tally *t, fattn_verify_report *report)
+{
+    const double n = (double)i64_max(t->out_elements, 1);
+    const double norms = sqrt(t->norm_got2) * sqrt(t->norm_exact2);
+    const double share = t->out_elements ? (double)t->rounded / n : 1;
+    const double wanted = p->out.dtype == FATTN_BF16 ? 0.995 : p->out.dtype == FATTN_F16 ? 0.98 : 0;
+    report->elements = t->elements;
+    report->outside = t->outside;
+    report->worst = t->worst;
+    report->worst_output = t->worst_output ? t->worst_output : "";
+    report->worst_index = t->worst_index;
+    report->worst_got = t->worst_got;
+    report->worst_exact = t->worst_exact;
+    report->worst_bound = t->worst_bound;
+    report->max_abs = t->max_abs;
+    report->rms = sqrt(t->sum_error2 / n);
+    report->max_rel = t->max_rel;
+    report->mean_rel = t->sum_rel / n;
+    report->cosine = norms > 0 ? t->dot / norms : 1;
+    report->correctly_rounded = share;
+    report->passed = t->outside == 0 && (t->out_elements < SHARE_MIN_ELEMENTS || share >= wanted);
+}
+
+/* Allocates from the arena, runs all items, merges. */
+static fattn_status compare(fattn_context *context, verify_job *job, fattn_arena *arena,
+                            fattn_verify_report *report)
+{
+    const fattn_problem *p = job->p;
+    job->first = arena_alloc(arena, (size_t)p->n_seqs + 1, sizeof *job->first);
+    REQUIRE(job->first, FATTN_E_NOMEM, "verify: out of memory: %lld sequences", (long long)p->n_seqs);
+    for (int64_t s = 0; s < p->n_seqs; s++)
+        job->first[s + 1] =
+            job->first[s] + p->n_heads * i64_div_up(p->seqs[s].q_len, BLOCK_ROWS);
+    const int64_t items = job->first[p->n_seqs];
+
+    job->slice = 2 * (size_t)p->d_v + ref_scratch(p);
+    job->tallies = arena_alloc(arena, (size_t)items, sizeof *job->tallies);
+    job->scratch = arena_alloc(arena, (size_t)context->threads * job->slice, sizeof(double));
+    REQUIRE(job->tallies && job->scratch, FATTN_E_NOMEM,
+            "verify: out of memory: %lld row blocks, %zu doubles of scratch per thread",
+            (long long)items, job->slice);
+
+    context_parallel(context, verify_item, job, items);
+    tally sum = {0};
+    for (int64_t i = 0; i < items; i++) add(&sum, &job->tallies[i]);
+    fill_report(p, &sum, report);
+    return FATTN_OK;
+}
+
+static fattn_status verify(fattn_context *context, const fattn_translator *translator, const void *args,
+                           fattn_arena *arena, fattn_verify_report *report)
+{
+    fattn_problem problem = {0};
+    fattn_ptrs ptrs = {0};
+    TRY(operator_args_check(translator->op, args, ARGS_DATA));
+    TRY(translator->translate(context, args, arena, &problem));
+    translator->bind(args, &ptrs);
+    if (problem.k.page_rows > 0) TRY(problem_check_table(&problem, &ptrs));
+    verify_job job = {.p = &problem, .ptrs = &ptrs};
+    return compare(context, &job, arena, report);
+}
+
+fattn_status fattn_verify(fattn_context *context, const fattn_operator *op, const void *args,
+                          fattn_verify_report *report)
+{
+    REQUIRE(op, FATTN_E_ARG, "verify: op is NULL; fattn_operator_find() gives one");
+    REQUIRE(report && report->size == sizeof *report, FATTN_E_ARG,
+            "verify: report->size must be sizeof(fattn_verify_report) = %zu", sizeof *report);
+    const fattn_translator *translator = operator_translator(op);
+    REQUIRE(translator, FATTN_E_UNSUPPORTED,
+            "verify: %s has no float64 answer; attention operators have", op->name);
+    TRY(context_resolve(&context));
+    fattn_arena arena = {.allocator = &context->allocator};
+    const fattn_status status = verify(context, translator, args, &arena, report);
+    arena_free(&arena);
+    return status;
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* arena.h — short-lived lists of one plan: grow, never free singly, one free at the end. */
+#ifndef FATTN_BASE_ARENA_H
+#define FATTN_BASE_ARENA_H
+
+#include <stddef.h>
+
+#include "fattn/context.h"
+
+typedef struct fattn_arena {
+    const fattn_allocator *allocator; /* borrowed from the context */
+    struct arena_chunk *last;
+} fattn_arena;
+
+/* Zeroed memory for `count` elements of `size` bytes, 64-byte aligned; NULL when out of memory or when the
+ * product overflows. count 0 gives a valid pointer. */
+void *arena_alloc(fattn_arena *arena, size_t count, size_t size);
+void arena_free(fattn_arena *arena);
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* context.h — the settled choices of a caller (public face: fattn/context.h). */
+#ifndef FATTN_BASE_CONTEXT_H
+#define FATTN_BASE_CONTEXT_H
+
+#include "base/compiler.h"
+#include "base/cpuinfo.h"
+#include "fattn/context.h"
+
+struct fattn_context {
+    int threads; /* workers a parallel loop may use, executor's n_workers if given */
+    bool strict;
+    bool log;
+    fattn_isa isa;
+    const char *backend; /* NULL = any */
+    fattn_compute compute;
+    fattn_allocator allocator; /* always set */
+    fattn_executor executor;   /* parallel_for NULL = our pool */
+    struct fattn_pool *pool;   /* created with the context, starts its threads at the first loop */
+    fattn_warn_fn warn;
+    void *warn_self;
+};
+
+/* The context itself, or the process default when NULL (created once; E_ARG if the environment is bad). */
+fattn_status context_resolve(fattn_context **context);
+
+void *context_alloc(const fattn_context *context, size_t bytes); /* 64-byte aligned */
+void context_free(const fattn_context *context, void *memory);   /* NULL is fine */
+
+/* Runs task(arg, i, worker) for i in [0, n): on the executor, on our pool, or here when the pool is busy,
+ * nested, or n == 1. Sets our floating-point environment around the items. Returns when all are done. */
+void context_parallel(fattn_context *context, fattn_task task, void *arg, int64_t n);
+
+/* Places that warn. One warning per process and place. */
+typedef enum warn_place {
+    WARN_SPARSE_MODE_WITHOUT_MASK,
+    WARN_TOKENS_WITHOUT_MASK,
+    WARN_DECODE_SPARSE_MODE,
+    WARN_LAYOUT_READ_AS_BSND,
+    WARN_LAYOUT_BSH_RANK4,
+    WARN_LENGTHS_NOT_CUMULATIVE,
+    WARN_Q_LENGTH_CLAMPED,
+    WARN_HIDDEN_WINDOW,
+    WARN_LAYOUT_ALIAS,
+    WARN_CACHE_READ_AS_BNBSND,
+    WARN_LENGTHS_IGNORED,
+    WARN_PREFIX_IGNORED,
+    WARN_START_INDEX_IGNORED,
+    WARN_PLACE_COUNT
+} warn_place;
+
+/* Stable id of a place, as the callback receives it. */
+const char *warn_place_name(warn_place place);
+void context_warn(fattn_context *context, warn_place place, const char *format, ...)
+    FATTN_PRINTF(3, 4);
+/* Forgets what was warned about; for tests. */
+void warn_reset(void);
+
+#endif

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* log.c — warnings: each place speaks once per process, to the context's callback or, when
+ * FATTN_LOG is set, to stderr. A context that can tell nobody uses up no warning. */
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+#include "base/context.h"
+#include "base/mutant.h"
+
+enum { SENTENCE_BYTES = 512 };
+
+static atomic_bool warned[WARN_PLACE_COUNT];
+
+const char *warn_place_name(warn_place place)
+{
+    static const char *const names[WARN_PLACE_COUNT] = {
+        [WARN_SPARSE_MODE_WITHOUT_MASK] = "sparse_mode_without_mask",
+        [WARN_TOKENS_WITHOUT_MASK] = "tokens_without_mask",
+        [WARN_DECODE_SPARSE_MODE] = "decode_sparse_mode",
+        [WARN_LAYOUT_READ_AS_BSND] = "layout_read_as_bsnd",
+        [WARN_LAYOUT_BSH_RANK4] = "layout_bsh_rank4",
+        [WARN_LENGTHS_NOT_CUMULATIVE] = "lengths_not_cumulative",
+        [WARN_Q_LENGTH_CLAMPED] = "q_length_clamped",
+        [WARN_HIDDEN_WINDOW] = "hidden_window",
+        [WARN_LAYOUT_ALIAS] = "layout_alias",
+        [WARN_CACHE_READ_AS_BNBSND] = "cache_read_as_bnbsnd",
+        [WARN_LENGTHS_IGNORED] = "lengths_ignored",
+        [WARN_PREFIX_IGNORED] = "prefix_ignored",
+        [WARN_START_INDEX_IGNORED] = "start_index_ignored",
+    };
+    return names[place];
+}
+
+void context_warn(fattn_context *context, warn_place place, const char *format, ...)
+{
+    if (MUTANT(9, !context->warn && !context->log, false)) return;
+    if (atomic_exchange(&warned[place], true)) return;
+
+    char sentence[SENTENCE_BYTES];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(sentence, sizeof sentence, format, args);
+    va_end(args);
+
+    if (context->warn)
+        context->warn(context->warn_self, warn_place_name(place), sentence);
+    else
+        fprintf(stderr, "fattn: warning (%s): %s\n", warn_place_name(place), sentence);
+}
+
+void warn_reset(void)
+{
+    for (int i = 0; i < WARN_PLACE_COUNT; i++) atomic_store(&warned[i], false);
+}

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* problem.h — the canonical attention problem. Every operator is translated into this once (src/api);
+ * below, nobody knows which one was called.
+ *
+ * For sequence b, query head h (kv head h / group), query row i, key j of the sequence:
+ *   x(i,j) = bias_before_scale ? (q.k + bias) * scale : q.k * scale + bias
+ *   row i sees key j iff  lo(i) <= j < hi(i)  (mask.h)  and the dense mask is 0 there
+ *   out(i) = sum_j p v_j, p = softmax over the seen keys (and the sink, which has no value)
+ * All strides count elements. Shapes live here, addresses in fattn_ptrs, so a problem serves many runs. */
+#ifndef FATTN_CORE_PROBLEM_H
+#define FATTN_CORE_PROBLEM_H
+
+#include "base/arena.h"
+#include "fattn/status.h"
+
+/* Where row (batch, head, s) of one operand starts: base + batch*batch_stride + head*head_stride
+ * + s*row_stride, columns col_stride apart. Paged: s lies in page table[batch*table_batch + (s /
+ * page_rows)*table_col], at page*page_stride + head*head_stride + (s % page_rows)*row_stride. */
+typedef struct fattn_part {
+    int64_t d; /* columns */
+    int64_t batch_stride, head_stride, row_stride, col_stride, page_stride;
+} fattn_part;
+
+typedef struct fattn_view {
+    fattn_dtype dtype;
+    int n_parts;        /* 1, or 2: nope and rope columns, each with its own address */
+    fattn_part part[2];
+    int64_t page_rows;  /* 0 = not paged */
+    int64_t n_pages;    /* pages in the cache, for the check of used ids */
+} fattn_view;
+
+typedef struct fattn_table { /* block table of a paged problem */
+    fattn_dtype dtype;       /* I32 or I64 */
+    int64_t batch_stride, col_stride, cols;
+} fattn_table;
+
+/* One run of query rows with its keys. Variable lengths and sparse modes end here. */
+typedef struct fattn_seq {
+    int64_t batch;            /* index for the views' batch stride, masks, biases and block table */
+    int64_t q_row0, q_len;    /* rows of the q and out views */
+    int64_t kv_row0, kv_len;  /* rows of the k and v views */
+    int64_t band_lo, band_hi; /* visible keys of row i: [max(0, i+band_lo), min(kv_len, max(prefix,
+                                 i+band_hi+1))); clamped to +-(q_len + kv_len) */
+    int64_t prefix;
+    int64_t mask_row0, mask_col0;          /* origin of this sequence in the dense mask */
+    int64_t bias_base;                     /* element offset of (head 0, row 0, col 0) in the bias */
+    int64_t bias_head_stride, bias_row_stride;
+    int64_t distance0;                     /* slopes: distance = |j - i + distance0| */
+    int64_t stats_base, stats_head_stride, stats_row_stride; /* softmax_max, softmax_sum */
+    int64_t lse_base, lse_head_stride, lse_row_stride;
+    bool pad; /* rows that belong to no sequence: kv_len 0, written as problem->empty_pad says */
+} fattn_seq;
+
+typedef enum fattn_bias_kind {
+    BIAS_NONE,
+    BIAS_TENSOR,
+    BIAS_COMPRESSED, /* pse rows = the last 1024 of a longer bias, found by distance (bias.h) */
+    BIAS_SLOPE,      /* -slope * |distance| */
+    BIAS_SLOPE_SQRT  /* -slope * sqrt(|distance|) */
+} fattn_bias_kind;
+
+typedef struct fattn_bias {
+    fattn_bias_kind kind;
+    fattn_dtype dtype;
+    bool before_scale;      /* (s + bias) * scale; tensor kinds only */
+    int64_t col_stride;     /* tensor kinds; row and head strides are per sequence */
+    int64_t total_len;      /* COMPRESSED: length whose last 1024 rows are stored */
+    int64_t slope_batch_stride, slope_head_stride; /* slope kinds */
+} fattn_bias;
+
+typedef struct fattn_mask { /* dense, one byte per cell, nonzero = masked */
+    bool present;
+    int64_t batch_stride, head_stride, row_stride, col_stride; /* 0 = broadcast */
+} fattn_mask;
+
+/* What a row without a key yields. */
+typedef struct fattn_empty {
+    bool mean;           /* out = mean of V over its window (all keys if the window is empty), else 0 */
+    float max, sum, lse; /* written as they are; with mean, sum = number of keys averaged */
+    bool lse_mean;       /* with mean: lse = this lse + ln(number of keys) */
+} fattn_empty;
+
+typedef struct fattn_problem {
+    int64_t n_heads, n_kv_heads, group; /* query heads, kv heads, n_heads / n_kv_heads */
+    int64_t d_qk, d_v;                  /* d_qk over all parts */
+    fattn_view q, k, v, out;            /* q, k: equal parts; out, v: one part */
+    fattn_table table;                  /* used when k.page_rows > 0 */
+    fattn_seq *seqs;                    /* arena */
+    int64_t n_seqs;
+    fattn_bias bias;
+    fattn_mask mask;
+    double scale;
+    bool round_scores_f16;   /* strict inner_precise: q.k is rounded to fp16 before the scale */
+    bool sink;               /* one extra logit per query head, without a value */
+    fattn_dtype sink_dtype;  /* F32 or BF16 */
+    int64_t sink_stride;
+    bool sink_in_stats;      /* max and sum include the sink (training); lse never does */
+    bool want_max_sum, want_lse;
+    int64_t stats_replicas;  /* each max and sum is written this many times, stats_replica_stride apart */
+    int64_t max_replica_stride;
+    fattn_empty empty_no_keys;   /* kv_len == 0 */
+    fattn_empty empty_no_window; /* interval empty although kv_len > 0 */
+    fattn_empty empty_masked;    /* interval not empty, dense mask hides all of it */
+    fattn_empty empty_pad;       /* seq.pad */
+} fattn_problem;
+
+/* The addresses of one run; absent ones NULL. */
+typedef struct fattn_ptrs {
+    const void *q[2], *k[2], *v;
+    const void *table;
+    const uint8_t *mask;
+    const void *bias; /* tensor or slopes */
+    const void *sink;
+    void *out;
+    float *max, *sum, *lse;
+} fattn_ptrs;
+
+/* Invariants that every translator must establish, stated once: positive heads, group * n_kv_heads ==
+ * n_heads, lengths non-negative, band clamped. Asserts only. */
+void problem_assert(const fattn_problem *p);
+
+/* Checks the block ids that the sequences use: every one in [0, n_pages). Called before every run of a
+ * paged problem. E_ARG names batch, position and id. */
+fattn_status problem_check_table(const fattn_problem *p, const fattn_ptrs *ptrs);
+
+/* Page id of logical page `index` of `batch`. */
+int64_t table_page(const fattn_problem *p, const void *table, int64_t batch, int64_t index);
+
+/* Element offset of (batch, head, row) of one part of a view. Paged views read the table. */
+int64_t view_offset(const fattn_problem *p, const fattn_view *view, int part, const void *table,
+                    int64_t batch, int64_t head, int64_t row);
+
+/* The short canonical form, for logs and fattn_plan_describe(); returns the length snprintf-style. */
+int problem_print(const fattn_problem *p, char *buffer, size_t size);
+
+#endif

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* backend.c — the CPU backend as exec sees it: what it accepts, its plan, its run. */
+#include "core/backend.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "base/error.h"
+#include "base/mutant.h"
+#include "cpu/finish.h"
+#include "cpu/forward.h"
+#include "cpu/isa.h"
+#include "cpu/merge.h"
+#include "cpu/plan.h"
+
+/* Column counts are ints in the kernels, and a panel of q has TILE_ROWS floats per column. */
+static const int64_t MAX_HEAD_DIM = INT64_C(1) << 24;
+
+static bool is_float(fattn_dtype dtype)
+{
+    return dtype == FATTN_F32 || dtype == FATTN_F16 || dtype == FATTN_BF16;
+}
+
+static bool has_slopes(const fattn_problem *p)
+{
+    return p->bias.kind == BIAS_SLOPE || p->bias.kind == BIAS_SLOPE_SQRT;
+}
+
+static fattn_status accepts(const fattn_context *context, const fattn_problem *p)
+{
+    const fattn_dtype dtype = p->q.dtype;
+    REQUIRE(context->compute == FATTN_COMPUTE_F32, FATTN_E_UNSUPPORTED,
+            "cpu: computes in fp32 only; fp16 arithmetic is not built yet");
+    REQUIRE(is_float(dtype), FATTN_E_UNSUPPORTED,
+            "cpu: dtype %s is not one of f32, f16, bf16; f64 runs on the ref backend",
+            fattn_dtype_name(dtype));
+    REQUIRE(p->k.dtype == dtype && p->v.dtype == dtype && p->out.dtype == dtype, FATTN_E_UNSUPPORTED,
+            "cpu: query, key, value and output must share one dtype, they are %s, %s, %s and %s",
+            fattn_dtype_name(dtype), fattn_dtype_name(p->k.dtype), fattn_dtype_name(p->v.dtype),
+            fattn_dtype_name(p->out.dtype));
+    REQUIRE(p->d_qk > 0 && p->d_v > 0 && p->d_qk <= MAX_HEAD_DIM && p->d_v <= MAX_HEAD_DIM,
+            FATTN_E_UNSUPPORTED, "cpu: head dims %lld and %lld are outside 1..%lld",
+            (long long)p->d_qk, (long long)p->d_v, (long long)MAX_HEAD_DIM);
+    REQUIRE(p->bias.kind == BIAS_NONE || (has_slopes(p) ? p->bias.dtype == FATTN_F32
+                                                        : is_float(p->bias.dtype)),
+            FATTN_E_UNSUPPORTED, "cpu: a bias of dtype %s is not built", fattn_dtype_name(p->bias.dtype));
+    REQUIRE(!p->sink || p->sink_dtype == FATTN_F32 || p->sink_dtype == FATTN_BF16,
+            FATTN_E_UNSUPPORTED, "cpu: a sink of dtype %s is not built",
+            fattn_dtype_name(p->sink_dtype));
+    REQUIRE(kernels_for(context->isa), FATTN_E_UNSUPPORTED, "cpu: no kernels for isa %s in this build",
+            isa_name(context->isa));
+    return FATTN_OK;
+}
+
+static fattn_status make_plan(fattn_context *context, const fattn_problem *problem,
+                              fattn_arena *arena, void **state, size_t *bytes)
+{
+    problem_assert(problem);
+    fattn_cpu_plan *plan = arena_alloc(arena, 1, sizeof *plan);
+    REQUIRE(plan, FATTN_E_NOMEM, "out of memory: a plan of %zu bytes", sizeof *plan);
+    TRY(plan_make(plan, problem, kernels_for(context->isa), context->threads, arena));
+    *state = plan;
+    *bytes = plan->bytes;
+    return FATTN_OK;
+}
+
+typedef struct run {
+    const fattn_problem *problem;
+    const fattn_ptrs *ptrs;
+    const fattn_cpu_plan *plan;
+    char *workspace;
+    float *partials;
+    atomic_int *countdowns;
+} run;
+
+static void attend(const fattn_item *it, const fattn_state *state)
+{
+    if (it->work->dot)
+        forward_dots(it, state);
+    else
+        forward_tiles(it, state);
+}
+
+/* A split leaves its result in its slot; the last one of a row block merges them and finishes. */
+static void run_split(const run *r, const fattn_item *it)
+{
+    const fattn_work *work = it->work;
+    const fattn_state partial = state_bind(r->partials + work->partial, work->rows);
+    attend(it, &partial);
+    if (!merge_is_last(&r->countdowns[work->merge])) return;
+    merge_parts(it, &r->plan->merges[work->merge], r->partials, &it->scratch->state);
+    finish_rows(it, &it->scratch->state);
+}
+
+static void run_item(void *arg, int64_t index, int worker)
+{
+    const run *r = arg;
+    const fattn_work *work = &r->plan->works[index];
+    fattn_scratch scratch;
+    scratch_bind(&scratch, &r->plan->layout,
+                 r->workspace + (size_t)worker * r->plan->scratch_bytes);
+    const fattn_item it = {.p = r->problem,
+                           .ptrs = r->ptrs,
+                           .kernels = r->plan->kernels,
+                           .seq = &r->problem->seqs[work->seq],
+                           .work = work,
+                           .scratch = &scratch};
+    if (work->merge > MUTANT(29, -1, 0)) {
+        run_split(r, &it);
+        return;
+    }
+    attend(&it, &scratch.state);
+    finish_rows(&it, &scratch.state);
+}
+
+static void run_plan(fattn_context *context, const fattn_problem *problem, const void *state,
+                     const fattn_ptrs *ptrs, void *workspace)
+{
+    const fattn_cpu_plan *plan = state;
+    char *base = workspace;
+    run r = {.problem = problem,
+             .ptrs = ptrs,
+             .plan = plan,
+             .workspace = base,
+             .partials = (float *)(void *)(base + plan->partials_at),
+             .countdowns = (atomic_int *)(void *)(base + plan->countdowns_at)};
+    merge_prepare(plan, r.countdowns);
+    context_parallel(context, run_item, &r, plan->n_works);
+}
+
+static int describe(const void *state, char *buffer, size_t size)
+{
+    const fattn_cpu_plan *plan = state;
+    return snprintf(buffer, size, "%s, %lld items", plan->kernels->name, (long long)plan->n_works);
+}
+
+const fattn_backend fattn_backend_cpu = {
+    .name = "cpu", .accepts = accepts, .plan = make_plan, .run = run_plan, .describe = describe};

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* decode.c — few query rows: dot products with K and multiples of V, both read where they lie.
+ *
+ * Scores stand at the key's place in its tile of 64, s[row][key % 64], so that a row's sums do not depend
+ * on where its window begins. While one operand is used, the rows needed next are fetched. */
+#include <math.h>
+
+#include "base/ints.h"
+#include "base/mutant.h"
+#include "cpu/forward.h"
+#include "cpu/gather.h"
+#include "cpu/scores.h"
+#include "cpu/values.h"
+
+/* Keys [j, j + n) of a tile; `at` = where they stand among the 64. */
+typedef struct block {
+    int64_t j;
+    int n, at;
+} block;
+
+static block block_from(int64_t j, int64_t end)
+{
+    const int at = (int)(j % TILE_KEYS);
+    return (block){.j = j, .at = at, .n = (int)i64_clamp(end - j, 0, TILE_KEYS - at)};
+}
+
+static void find_rows(const fattn_source *source, const block *b, float *scratch, fattn_runs *runs)
+{
+    if (gather_direct(source))
+        gather_runs(source, b->j, b->n, runs);
+    else
+        gather_copy(source, b->j, b->n, scratch, runs);
+}
+
+/* The rows that will be read after run `index` of another list, or NULL. */
+static const void *ahead_of(const fattn_runs *next, int index)
+{
+    return next && index < next->count ? next->run[index].at : NULL;
+}
+
+static void dot_keys(const fattn_item *it, const block *b, const fattn_runs *keys,
+                     const fattn_runs *next)
+{
+    const fattn_dot_fn dot = it->kernels->dot[item_dtype(it->p->k.dtype)];
+    const fattn_scratch *s = it->scratch;
+    for (int i = 0; i < keys->count; i++) {
+        const fattn_run *run = &keys->run[i];
+        dot(s->scores + b->at + run->first, s->q, (ptrdiff_t)s->ldk, run->at, keys->ld,
+            it->work->rows, run->n, (int)it->p->d_qk, ahead_of(next, i));
+    }
+}
+
+static void hide(float *scores, uint64_t hidden, int n)
+{
+    for (int k = 0; k < n; k++)
+        if (hidden >> k & 1) scores[k] = -INFINITY;
+}
+
+static void edit_scores(const fattn_item *it, const block *b, fattn_tile_class class)
+{
+    fattn_scratch *s = it->scratch;
+    const bool biased = it->p->bias.kind != BIAS_NONE;
+    if (biased) scores_bias_rows(it, it->work->row0, it->work->rows, b->j, b->n, s->bias_rows);
+    for (int row = 0; row < it->work->rows; row++) {
+        float *scores = s->scores + row * TILE_KEYS;
+        if (it->p->round_scores_f16) scores_round_f16(it, scores + b->at, b->n);
+        for (int k = 0; biased && k < b->n; k++)
+            scores[b->at + k] += s->bias_rows[row * TILE_KEYS + k];
+        if (class == TILE_PARTIAL) hide(scores + b->at, s->hidden[row], b->n);
+        for (int k = 0; k < b->at; k++) scores[k] = -INFINITY;
+        for (int k = b->at + b->n; k < MUTANT(31, TILE_KEYS, 0); k++) scores[k] = -INFINITY;
+    }
+}
+
+static void rescale(const fattn_item *it, const fattn_state *state)
+{
+    const int64_t ldo = it->scratch->ldo;
+    for (int row = 0; row < it->work->rows; row++)
+        for (int64_t c = 0; c < ldo; c++)
+            state->o[row * ldo + c] *= MUTANT(30, it->scratch->alpha[row], 1.0f);
+}
+
+static void add_values(const fattn_item *it, const fattn_state *state, const block *b,
+                       const fattn_runs *values, const fattn_runs *next)
+{
+    const fattn_axpy_fn axpy = it->kernels->axpy[item_dtype(it->p->v.dtype)];
+    const fattn_scratch *s = it->scratch;
+    for (int i = 0; i < values->count; i++) {
+        const fattn_run *run = &values->run[i];
+        axpy(state->o, (ptrdiff_t)s->ldo, s->scores + b->at + run->first, run->at, values->ld,
+             it->work->rows, run->n, (int)it->p->d_v, ahead_of(next, i));
+    }
+}
+
+/* The promise of values.h; false when V is finite and nothing was done (rows found before stay valid).
+ * Widened values give the same sums as their own dtype. */
+static bool add_values_carefully(const fattn_item *it, const fattn_state *state, const block *b)
+{
+    const fattn_scratch *s = it->scratch;
+    const fattn_source source = gather_values(it);
+    fattn_tile v = gather_tile(&source, it->kernels, b->j, b->n, true, s->v_clean, s->ldo);
+    if (values_finite(it, v, b->n)) return false;
+
+    v = gather_tile(&source, it->kernels, b->j, b->n, true, s->v, s->ldo);
+    const fattn_tile clean = values_clean(it, v, b->n);
+    const float *p = s->scores + b->at;
+    it->kernels->axpy[KERNEL_F32](state->o, (ptrdiff_t)s->ldo, p, clean.at, clean.ld, it->work->rows,
+                                  b->n, (int)it->p->d_v, NULL);
+    values_add_non_finite(
+        it, v, b->n,
+        &(fattn_weights){.at = p, .row_stride = TILE_KEYS, .key_stride = 1, .hidden = s->hidden},
+        it->work->rows, state->o);
+    return true;
+}
+
+/* K and V rows alike: the one may be fetched while the other is used. */
+static bool same_strides(const fattn_runs *a, const fattn_runs *b, const fattn_problem *p)
+{
+    return a->ld == b->ld && p->d_qk == p->d_v;
+}
+
+void forward_dots(const fattn_item *it, const fattn_state *state)
+{
+    const fattn_work *work = it->work;
+    fattn_scratch *s = it->scratch;
+    const fattn_source k = gather_keys(it), v = gather_values(it);
+    const float factor = it->p->round_scores_f16 ? 1.0f : item_factor(it);
+    gather_q_rows(it, work->row0, work->rows, factor, s->q);
+    state_reset(state, work->rows, s->ldo);
+
+    fattn_runs keys, values;
+    block b = block_from(work->k0, work->k1);
+    find_rows(&k, &b, s->k, &keys);
+    while (b.n > 0) {
+        const block next = block_from(b.j + b.n, work->k1);
+        const fattn_tile_class class =
+            scores_hidden(it, work->row0, work->rows, b.j, b.n, s->hidden);
+        find_rows(&v, &b, s->v, &values);
+        const bool alike = same_strides(&keys, &values, it->p);
+        if (class != TILE_EMPTY) {
+            dot_keys(it, &b, &keys, alike ? &values : NULL);
+            edit_scores(it, &b, class);
+        }
+        find_rows(&k, &next, s->k, &keys);
+        if (class != TILE_EMPTY) {
+            if (it->kernels->softmax_rows(s->scores, work->rows, state->m, state->top, state->l,
+                                          s->alpha))
+                rescale(it, state);
+            if (class != TILE_PARTIAL || !add_values_carefully(it, state, &b))
+                add_values(it, state, &b, &values, alike ? &keys : NULL);
+        }
+        b = next;
+    }
+}

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* forward.c — many query rows: online softmax over tiles of 64 keys (Dao 2023, alg. 1), scores transposed.
+ *
+ * A K/V tile is gathered once per item and shared by its panels of 64 packed rows. A panel computes only
+ * the keys between the first one its first row sees and the last one its last row sees. */
+#include "cpu/forward.h"
+
+#include "base/ints.h"
+#include "base/mutant.h"
+#include "cpu/gather.h"
+#include "cpu/scores.h"
+#include "cpu/values.h"
+
+/* Keys [j, j + n) of the item, gathered. */
+typedef struct kv_tile {
+    int64_t j;
+    int n;
+    fattn_tile k, v, v_clean;
+    enum { UNKNOWN, FINITE, NOT_FINITE } v_is;
+} kv_tile;
+
+/* 64 packed rows of the item. */
+typedef struct panel {
+    int64_t r;  /* first packed row */
+    int n, vectors;
+    float *q;
+    fattn_state state;
+} panel;
+
+static panel panel_at(const fattn_item *it, const fattn_state *state, int first)
+{
+    const int n = (int)i64_min(it->work->rows - first, TILE_ROWS);
+    return (panel){.r = it->work->row0 + first,
+                   .n = n,
+                   .vectors = (n + it->kernels->lanes - 1) / it->kernels->lanes,
+                   .q = it->scratch->q + first * it->p->d_qk,
+                   .state = {.m = state->m + first,
+                             .top = state->top + first,
+                             .l = state->l + first,
+                             .o = state->o + first * it->scratch->ldo}};
+}
+
+static kv_tile gather_kv(const fattn_item *it, int64_t j, int n)
+{
+    const fattn_source keys = gather_keys(it), values = gather_values(it);
+    const fattn_scratch *s = it->scratch;
+    return (kv_tile){.j = j,
+                     .n = n,
+                     .k = gather_tile(&keys, it->kernels, j, n, false, s->k, s->ldk),
+                     .v = gather_tile(&values, it->kernels, j, n, true, s->v, s->ldo)};
+}
+
+static fattn_tile tile_from(fattn_tile tile, int64_t key)
+{
+    return (fattn_tile){.at = tile.at + key * tile.ld, .ld = tile.ld};
+}
+
+/* Bias, hidden keys, strict rounding: everything between QK^T and softmax. */
+static void edit_scores(const fattn_item *it, const panel *rows, int64_t j, int n,
+                        fattn_tile_class class)
+{
+    fattn_scratch *s = it->scratch;
+    const bool biased = it->p->bias.kind != BIAS_NONE;
+    if (class == TILE_FULL && !biased && !it->p->round_scores_f16) return;
+
+    if (it->p->round_scores_f16) scores_round_f16(it, s->scores, n * TILE_ROWS);
+    if (biased) scores_bias_lanes(it, rows->r, rows->n, j, n);
+    if (class == TILE_PARTIAL) scores_hidden_lanes(s->hidden, rows->n, s->hidden_lanes);
+    it->kernels->edit(s->scores, n, rows->vectors, biased ? s->bias : NULL,
+                      class == TILE_PARTIAL ? s->hidden_lanes : NULL, s->tmax);
+}
+
+/* o = o * alpha + P V, with the promise of values.h. `from` is the first key of the panel in the tile. */
+static void add_values(const fattn_item *it, const panel *rows, kv_tile *kv, int64_t from, int n,
+                       fattn_tile_class class, const float *alpha)
+{
+    const int64_t ldo = it->scratch->ldo;
+    const float *p = it->scratch->scores;
+    if (class == TILE_PARTIAL && kv->v_is == UNKNOWN) {
+        kv->v_is = values_finite(it, kv->v, kv->n) ? FINITE : NOT_FINITE;
+        if (kv->v_is == NOT_FINITE) kv->v_clean = values_clean(it, kv->v, kv->n);
+    }
+    const bool careful = class == TILE_PARTIAL && kv->v_is == NOT_FINITE;
+    const fattn_tile v = tile_from(careful ? kv->v_clean : kv->v, from);
+    it->kernels->pv(rows->state.o, (ptrdiff_t)ldo, p, v.at, v.ld, rows->n, n, (int)ldo, alpha);
+    if (careful)
+        values_add_non_finite(it, tile_from(kv->v, from), n,
+                              &(fattn_weights){.at = p,
+                                               .row_stride = 1,
+                                               .key_stride = TILE_ROWS,
+                                               .hidden = it->scratch->hidden},
+                              rows->n, rows->state.o);
+}
+
+/* One panel against one tile. */
+static void panel_step(const fattn_item *it, const panel *rows, kv_tile *kv)
+{
+    const fattn_kernels *kernels = it->kernels;
+    fattn_scratch *s = it->scratch;
+    const int64_t first = mask_interval(it->seq, item_query(it, rows->r)).lo;
+    const int64_t end =
+        mask_interval(it->seq, item_query(it, rows->r + rows->n - MUTANT(36, 1, rows->n))).hi;
+    const int64_t j = i64_max(kv->j, first);
+    const int n = (int)(i64_min(kv->j + kv->n, end) - j);
+    if (n <= 0) return;
+    const fattn_tile_class class = scores_hidden(it, rows->r, rows->n, j, n, s->hidden);
+    if (class == TILE_EMPTY) return;
+
+    const fattn_tile k = tile_from(kv->k, j - kv->j);
+    kernels->qk(s->scores, rows->q, k.at, k.ld, n, (int)it->p->d_qk, rows->vectors, s->tmax);
+    edit_scores(it, rows, j, n, class);
+    const int moved = kernels->softmax(s->scores, n, rows->vectors, s->tmax, rows->state.m,
+                                       rows->state.top, rows->state.l, s->alpha);
+    add_values(it, rows, kv, j - kv->j, n, class, MUTANT(35, moved, 0) ? s->alpha : NULL);
+}
+
+void forward_tiles(const fattn_item *it, const fattn_state *state)
+{
+    const fattn_work *work = it->work;
+    const float factor = it->p->round_scores_f16 ? 1.0f : item_factor(it);
+    for (int first = 0; first < work->rows; first += TILE_ROWS) {
+        const panel rows = panel_at(it, state, first);
+        gather_q_panel(it, rows.r, rows.n, factor, rows.q);
+    }
+    state_reset(state, work->rows, it->scratch->ldo);
+
+    for (int64_t j = work->k0; j < work->k1;) {
+        const int64_t end = i64_min(j / TILE_KEYS * TILE_KEYS + TILE_KEYS, work->k1);
+        kv_tile kv = gather_kv(it, j, (int)(end - j));
+        for (int first = 0; first < work->rows; first += TILE_ROWS) {
+            const panel rows = panel_at(it, state, first);
+            panel_step(it, &rows, &kv);
+        }
+        j = end;
+    }
+}

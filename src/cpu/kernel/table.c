@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* table.c — one row: the kernels of this instruction set and the numbers they were tuned with. */
+#include "../kernels.h"
+#include "../simd/vec.h"
+
+SLOT(fattn_load_fn, load_f32);
+SLOT(fattn_load_fn, load_f16);
+SLOT(fattn_load_fn, load_bf16);
+SLOT(fattn_pack_fn, pack_f32);
+SLOT(fattn_pack_fn, pack_f16);
+SLOT(fattn_pack_fn, pack_bf16);
+SLOT(fattn_store_fn, store_f32);
+SLOT(fattn_store_fn, store_f16);
+SLOT(fattn_store_fn, store_bf16);
+SLOT(fattn_qk_fn, qk);
+SLOT(fattn_edit_fn, edit);
+SLOT(fattn_softmax_fn, softmax);
+SLOT(fattn_pv_fn, pv);
+SLOT(fattn_dot_fn, dot_f32);
+SLOT(fattn_dot_fn, dot_f16);
+SLOT(fattn_dot_fn, dot_bf16);
+SLOT(fattn_softmax_rows_fn, softmax_rows);
+SLOT(fattn_axpy_fn, axpy_f32);
+SLOT(fattn_axpy_fn, axpy_f16);
+SLOT(fattn_axpy_fn, axpy_bf16);
+SLOT(fattn_exp2_fn, exp2);
+SLOT(fattn_finite_fn, finite);
+double ISA(fma_probe)(int64_t n);
+
+extern const fattn_kernels ISA(kernels);
+
+const fattn_kernels ISA(kernels) = {
+    .name = ISA_NAME,
+    .lanes = VL,
+    .dot_rows = 8,
+    .split_keys = 512, /* K and V of a split: 512 KiB at d 128 in fp32, half of a common L2 */
+    .panels = 4,       /* widening K and V is then below 1 % of the work */
+    .load = {[KERNEL_F32] = ISA(load_f32),
+             [KERNEL_F16] = ISA(load_f16),
+             [KERNEL_BF16] = ISA(load_bf16)},
+    .pack = {[KERNEL_F32] = ISA(pack_f32),
+             [KERNEL_F16] = ISA(pack_f16),
+             [KERNEL_BF16] = ISA(pack_bf16)},
+    .store = {[KERNEL_F32] = ISA(store_f32),
+              [KERNEL_F16] = ISA(store_f16),
+              [KERNEL_BF16] = ISA(store_bf16)},
+    .qk = ISA(qk),
+    .edit = ISA(edit),
+    .softmax = ISA(softmax),
+    .pv = ISA(pv),
+    .dot =
+        {[KERNEL_F32] = ISA(dot_f32), [KERNEL_F16] = ISA(dot_f16), [KERNEL_BF16] = ISA(dot_bf16)},
+    .softmax_rows = ISA(softmax_rows),
+    .axpy = {[KERNEL_F32] = ISA(axpy_f32),
+             [KERNEL_F16] = ISA(axpy_f16),
+             [KERNEL_BF16] = MUTANT(60, ISA(axpy_bf16), ISA(axpy_f16))},
+    .exp2 = ISA(exp2),
+    .finite = ISA(finite),
+    .fma_probe = ISA(fma_probe),
+};

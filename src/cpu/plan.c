@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* plan.c — cuts a problem into work items: counts them, then places them, biggest first.
+ *
+ * The walk over the sequences is done twice with the same code; the first pass counts how many items fall
+ * into each class of cost, the second puts every item where it belongs. Linear, and the same order on
+ * every machine. */
+#include "cpu/plan.h"
+
+#include <math.h>
+#include <stdatomic.h>
+
+#include "base/error.h"
+#include "base/ints.h"
+#include "base/mutant.h"
+#include "core/mask.h"
+
+enum {
+    COST_STEPS = 4,                 /* classes per doubling of the cost */
+    COST_CLASSES = 80 * COST_STEPS, /* rows * keys stays below 2^80 */
+    ITEMS_PER_THREAD = 4            /* below this, items get fewer panels */
+};
+
+static const int64_t MAX_WORKS = INT64_C(1) << 26;
+
+typedef struct planner {
+    const fattn_problem *p;
+    fattn_cpu_plan *plan;
+    int64_t block_rows; /* packed rows per item, tile family */
+    bool placing;
+    int64_t class_at[COST_CLASSES]; /* counting: items of the class; placing: where the next one goes */
+    int64_t n_merges, n_works;
+    int64_t scratch_rows;
+    size_t partial_floats; /* SIZE_MAX = overflow */
+} planner;
+
+static int64_t packed_rows(const fattn_problem *p, const fattn_seq *seq)
+{
+    return seq->q_len * p->group;
+}
+
+static bool is_dot(const planner *b, const fattn_seq *seq)
+{
+    return packed_rows(b->p, seq) < b->plan->kernels->dot_rows;
+}
+
+/* 0 = the most expensive class. */
+static int cost_class(const fattn_work *work)
+{
+    int exponent;
+    const double cost = 1.0 + (double)work->rows * (double)(work->k1 - work->k0);
+    const double fraction = frexp(cost, &exponent); /* [0.5, 1) */
+    const int step = (int)((fraction - 0.5) * 2.0 * COST_STEPS);
+    return COST_CLASSES - 1 - (exponent * COST_STEPS + step);
+}
+
+static void add_work(planner *b, const fattn_work *work)
+{
+    const int class = cost_class(work);
+    /* a tile item packs whole panels of q, however few its rows are */
+    const int64_t rows = work->dot ? DOT_ROWS : i64_round_up(work->rows, TILE_ROWS);
+    b->scratch_rows = i64_max(b->scratch_rows, rows);
+    if (b->placing)
+        b->plan->works[b->class_at[class]++] = *work;
+    else
+        b->class_at[class]++;
+    b->n_works++;
+}
+
+/* One item per split, each with its partial state, and the merge that takes them. */
+static void add_splits(planner *b, fattn_work work, int64_t split)
+{
+    const size_t stride = state_floats(work.rows, b->p->d_v);
+    const int64_t k0 = work.k0, k1 = work.k1;
+    const int64_t first = k0 / split, parts = i64_div_up(k1, split) - first - MUTANT(41, 0, 1);
+
+    if (b->placing)
+        b->plan->merges[b->n_merges] = (fattn_merge){
+            .partial = (int64_t)b->partial_floats, .stride = (int64_t)stride, .parts = parts};
+    work.merge = b->n_merges++;
+    for (int64_t s = 0; s < parts; s++) {
+        work.partial = (int64_t)b->partial_floats;
+        work.k0 = i64_max(k0, (first + s) * split);
+        work.k1 = i64_min(k1, (first + s + 1) * split);
+        add_work(b, &work);
+        if (stride == SIZE_MAX ||
+            !size_add(b->partial_floats, MUTANT(42, stride, stride - 1), &b->partial_floats))
+            b->partial_floats = SIZE_MAX;
+    }
+}
+
+static void add_block(planner *b, fattn_work work)
+{
+    const fattn_seq *seq = &b->p->seqs[work.seq];
+    const int64_t i0 = work.row0 / b->p->group;
+    const int64_t last = (work.row0 + work.rows - 1) / b->p->group;
+    const int64_t split = b->plan->kernels->split_keys;
+    work.k0 = mask_interval(seq, i0).lo;
+    work.k1 = i64_max(work.k0, mask_interval(seq, last).hi);
+    work.merge = -1;
+
+    const bool spans = work.k1 > work.k0 && work.k0 / split != (work.k1 - 1) / split;
+    if (seq->q_len <= SPLIT_Q_LEN && spans)
+        add_splits(b, work, split);
+    else
+        add_work(b, &work);
+}
+
+static void walk(planner *b)
+{
+    for (int64_t s = 0; s < b->p->n_seqs; s++) {
+        const fattn_seq *seq = &b->p->seqs[s];
+        const int64_t rows = packed_rows(b->p, seq);
+        const bool dot = is_dot(b, seq);
+        for (int64_t head = 0; head < b->p->n_kv_heads; head++)
+            for (int64_t r = 0; r < rows; r += b->block_rows)
+                add_block(b, (fattn_work){.seq = s,
+                                          .kv_head = head,
+                                          .row0 = r,
+                                          .rows = (int32_t)i64_min(rows - r, b->block_rows),
+                                          .dot = dot});
+    }
+}
+
+/* Upper bound of the number of (panel, split) pairs of a sequence over all heads; false on overflow. */
+static bool count_panels(const planner *b, const fattn_seq *seq, int64_t *panels)
+{
+    int64_t rows;
+    if (!i64_mul(seq->q_len, b->p->group, &rows)) return false;
+    const int64_t blocks = i64_div_up(rows, TILE_ROWS);
+    const int64_t splits =
+        seq->q_len <= SPLIT_Q_LEN ? i64_div_up(seq->kv_len, b->plan->kernels->split_keys) : 1;
+    return i64_mul(blocks, i64_max(splits, 1), panels) && i64_mul(*panels, b->p->n_kv_heads, panels);
+}
+
+/* Checks that the list stays in proportion and chooses how many panels share an item. */
+static fattn_status choose_block(planner *b, int threads)
+{
+    int64_t total = 0;
+    for (int64_t s = 0; s < b->p->n_seqs; s++) {
+        int64_t panels;
+        REQUIRE(count_panels(b, &b->p->seqs[s], &panels) && i64_add(total, panels, &total) &&
+                    total <= MAX_WORKS,
+                FATTN_E_NOMEM,
+                "out of memory: sequence %lld brings the call beyond %lld work items; split the batch",
+                (long long)s, (long long)MAX_WORKS);
+    }
+    const int64_t share = total / ((int64_t)threads * ITEMS_PER_THREAD);
+    b->block_rows = TILE_ROWS * i64_clamp(share, 1, b->plan->kernels->panels);
+    return FATTN_OK;
+}
+
+static void start_placing(planner *b)
+{
+    int64_t at = 0;
+    for (int c = 0; c < COST_CLASSES; c++) {
+        const int64_t count = b->class_at[c];
+        b->class_at[c] = at;
+        at += count;
+    }
+    b->placing = true;
+    b->n_works = b->n_merges = 0;
+    b->partial_floats = 0;
+}
+
+/* Adds `count` blocks of `bytes` at a multiple of 64; false on overflow. */
+static bool reserve(size_t *total, size_t count, size_t bytes)
+{
+    size_t block;
+    if (bytes == SIZE_MAX || !size_mul(count, bytes, &block) || !size_add(block, 63, &block))
+        return false;
+    return size_add(*total, block / 64 * 64, total);
+}
+
+static fattn_status size_workspace(const planner *b, int threads)
+{
+    fattn_cpu_plan *plan = b->plan;
+    fattn_scratch unused;
+    plan->layout = (fattn_scratch_layout){.rows = b->scratch_rows,
+                                          .d_qk = b->p->d_qk,
+                                          .d_v = b->p->d_v,
+                                          .bias = b->p->bias.kind != BIAS_NONE};
+    plan->scratch_bytes = scratch_bind(&unused, &plan->layout, NULL);
+
+    bool fits = reserve(&plan->bytes, (size_t)threads, plan->scratch_bytes);
+    plan->partials_at = plan->bytes;
+    fits = fits && reserve(&plan->bytes, sizeof(float), b->partial_floats);
+    plan->countdowns_at = plan->bytes;
+    fits = fits && reserve(&plan->bytes, (size_t)plan->n_merges, sizeof(atomic_int));
+    REQUIRE(fits, FATTN_E_NOMEM,
+            "out of memory: the workspace for head dims %lld and %lld exceeds the address space",
+            (long long)b->p->d_qk, (long long)b->p->d_v);
+    return FATTN_OK;
+}
+
+fattn_status plan_make(fattn_cpu_plan *plan, const fattn_problem *p, const fattn_kernels *kernels,
+                       int threads, fattn_arena *arena)
+{
+    *plan = (fattn_cpu_plan){.kernels = kernels};
+    planner b = {.p = p, .plan = plan};
+    TRY(choose_block(&b, threads));
+    walk(&b);
+    plan->n_works = b.n_works;
+    plan->n_merges = b.n_merges;
+    TRY(size_workspace(&b, threads));
+
+    plan->works = arena_alloc(arena, (size_t)plan->n_works, sizeof *plan->works);
+    plan->merges = arena_alloc(arena, (size_t)plan->n_merges, sizeof *plan->merges);
+    REQUIRE(plan->works && plan->merges, FATTN_E_NOMEM,
+            "out of memory: a plan of %lld work items and %lld merges", (long long)plan->n_works,
+            (long long)plan->n_merges);
+    start_placing(&b);
+    walk(&b);
+    return FATTN_OK;
+}

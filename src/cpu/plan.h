@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* plan.h — a problem cut into work items.
+ *
+ * The rows of a kv head are packed: r = i * group + g, so all query heads of a group share one gathered
+ * K/V tile and i stays monotone. An item is a block of packed rows of one (sequence, kv head) against a
+ * range of keys. How the keys are split depends on the sequence's own lengths and the ISA row only; how
+ * many panels of rows share an item may depend on anything, because it does not touch a row's bits. */
+#ifndef FATTN_CPU_PLAN_H
+#define FATTN_CPU_PLAN_H
+
+#include "base/context.h"
+#include "core/problem.h"
+#include "cpu/kernels.h"
+#include "cpu/scratch.h"
+
+enum { SPLIT_Q_LEN = 16 }; /* most query rows of a sequence whose keys are split */
+
+typedef struct fattn_work {
+    int64_t seq, kv_head;
+    int64_t row0;    /* packed rows [row0, row0 + rows) */
+    int64_t k0, k1;  /* hull of the keys they see, inside the split; equal: nothing to see */
+    int64_t merge;   /* index of the merge that takes the partial result, -1 = whole */
+    int64_t partial; /* offset of the partial state in floats */
+    int32_t rows;
+    bool dot; /* dot family, else tile family */
+} fattn_work;
+
+/* The splits of one row block; partial states lie in key order, `stride` floats apart. */
+typedef struct fattn_merge {
+    int64_t partial, stride;
+    int64_t parts;
+} fattn_merge;
+
+typedef struct fattn_cpu_plan {
+    const fattn_kernels *kernels;
+    fattn_work *works; /* biggest first */
+    fattn_merge *merges;
+    int64_t n_works, n_merges;
+    fattn_scratch_layout layout;
+    size_t scratch_bytes; /* per worker */
+    /* workspace: scratch of each worker, partial states, one countdown per merge */
+    size_t partials_at, countdowns_at, bytes;
+} fattn_cpu_plan;
+
+/* Lists go to the arena. E_NOMEM when they do not fit or the sizes overflow. */
+fattn_status plan_make(fattn_cpu_plan *plan, const fattn_problem *p, const fattn_kernels *kernels,
+                       int threads, fattn_arena *arena);
+
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* scratch.c — one description of a worker's memory, walked for its size and for its pointers. */
+#include "cpu/scratch.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/ints.h"
+#include "base/mutant.h"
+
+enum { ALIGN = 64 };
+
+/* A cursor over memory that may not be there; `bytes` sticks at SIZE_MAX on overflow. */
+typedef struct cursor {
+    char *base;
+    size_t bytes;
+} cursor;
+
+static void *take(cursor *at, int64_t count, int64_t columns, size_t size)
+{
+    size_t bytes = 0;
+    const size_t begin = at->bytes;
+    const bool fits = begin != SIZE_MAX && size_mul((size_t)count, (size_t)columns, &bytes) &&
+                      size_mul(bytes, size, &bytes) && size_add(bytes, ALIGN - 1, &bytes) &&
+                      size_add(begin, bytes / ALIGN * ALIGN, &at->bytes);
+    if (!fits) at->bytes = SIZE_MAX;
+    return fits && at->base ? at->base + begin : NULL;
+}
+
+size_t state_floats(int64_t rows, int64_t d_v)
+{
+    const int64_t lanes = i64_round_up(rows, LANES_MAX);
+    int64_t floats;
+    if (!i64_mul(rows, i64_round_up(d_v, LANES_MAX), &floats)) return SIZE_MAX;
+    if (!i64_add(floats, 3 * lanes, &floats)) return SIZE_MAX;
+    return (size_t)floats;
+}
+
+fattn_state state_bind(float *base, int64_t rows)
+{
+    const int64_t lanes = i64_round_up(rows, LANES_MAX);
+    return (fattn_state){
+        .m = base, .top = base + lanes, .l = base + 2 * lanes, .o = base + 3 * lanes};
+}
+
+void state_reset(const fattn_state *state, int64_t rows, int64_t ldo)
+{
+    const int64_t lanes = i64_round_up(rows, LANES_MAX);
+    for (int64_t r = 0; r < lanes; r++) state->m[r] = state->top[r] = -INFINITY;
+    memset(state->l, 0, (size_t)MUTANT(45, lanes, 0) * sizeof(float));
+    memset(state->o, 0, (size_t)(rows * ldo) * sizeof(float));
+}
+
+size_t scratch_bind(fattn_scratch *scratch, const fattn_scratch_layout *layout, void *base)
+{
+    const int64_t ldk = i64_round_up(layout->d_qk, LANES_MAX);
+    const int64_t ldo = i64_round_up(layout->d_v, MUTANT(46, LANES_MAX, 8));
+    const int64_t bias = layout->bias ? TILE_ROWS : 0;
+    const size_t state = state_floats(layout->rows, layout->d_v);
+    if (state > SIZE_MAX / sizeof(float)) return SIZE_MAX;
+
+    cursor at = {.base = base};
+    float *state_base = take(&at, 1, (int64_t)state, sizeof(float));
+    *scratch = (fattn_scratch){
+        .ldk = ldk,
+        .ldo = ldo,
+        .q = take(&at, layout->rows, ldk, sizeof(float)),
+        .scores = take(&at, TILE_ROWS, TILE_KEYS, sizeof(float)),
+        .bias = take(&at, bias, TILE_KEYS, sizeof(float)),
+        .bias_rows = take(&at, bias, TILE_KEYS, sizeof(float)),
+        .tmax = take(&at, 1, TILE_ROWS, sizeof(float)),
+        .alpha = take(&at, 1, TILE_ROWS, sizeof(float)),
+        .hidden = take(&at, 1, TILE_ROWS, sizeof(uint64_t)),
+        .hidden_lanes = take(&at, 1, TILE_KEYS, sizeof(uint64_t)),
+        .k = take(&at, TILE_KEYS, ldk, sizeof(float)),
+        .v = take(&at, TILE_KEYS, ldo, sizeof(float)),
+        .v_clean = take(&at, TILE_KEYS, ldo, sizeof(float)),
+    };
+    if (base) scratch->state = state_bind(state_base, layout->rows);
+    return at.bytes;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* scratch.h — the memory one worker computes in, described once.
+ *
+ * scratch_bind() with base NULL tells the bytes, with memory it sets the pointers. Every block begins at a
+ * multiple of 64 bytes. Leading dimensions of scratch are multiples of LANES_MAX. */
+#ifndef FATTN_CPU_SCRATCH_H
+#define FATTN_CPU_SCRATCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cpu/kernels.h"
+
+/* The running softmax of the packed rows of one work item. */
+typedef struct fattn_state {
+    float *m, *top, *l; /* per row: reference of the sums, true maximum, sum of 2^(s - m) */
+    float *o;           /* [rows][ldo], sum of 2^(s - m) v */
+} fattn_state;
+
+typedef struct fattn_scratch_layout {
+    int64_t rows; /* of the largest item: whole panels, or DOT_ROWS */
+    int64_t d_qk, d_v;
+    bool bias;
+} fattn_scratch_layout;
+
+typedef struct fattn_scratch {
+    int64_t ldk, ldo; /* d_qk and d_v rounded up; V's scratch rows are ldo apart too */
+    fattn_state state;
+    float *q;                /* tile: one qt[d_qk][TILE_ROWS] per panel; dot: rows ldk apart */
+    float *scores;           /* tile: st[key][TILE_ROWS]; dot: s[row][TILE_KEYS] */
+    float *bias, *bias_rows; /* tile: [key][TILE_ROWS]; both families: [row][TILE_KEYS] */
+    float *tmax, *alpha;     /* [TILE_ROWS] */
+    uint64_t *hidden;        /* [TILE_ROWS] bit k of a row: it must not see key k of the tile */
+    uint64_t *hidden_lanes;  /* [TILE_KEYS] the same by key, bit = row */
+    float *k, *v, *v_clean;  /* [TILE_KEYS] rows of K and V, V without its non-finite values */
+} fattn_scratch;
+
+/* Floats of the state of `rows` rows; SIZE_MAX when that overflows. A multiple of LANES_MAX. */
+size_t state_floats(int64_t rows, int64_t d_v);
+fattn_state state_bind(float *base, int64_t rows);
+/* m = top = -inf, l = 0, o = 0. */
+void state_reset(const fattn_state *state, int64_t rows, int64_t ldo);
+
+/* Bytes, a multiple of 64; SIZE_MAX when they overflow. */
+size_t scratch_bind(fattn_scratch *scratch, const fattn_scratch_layout *layout, void *base);
+
+#endif

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* backends.h — who computes a problem: the first backend that accepts it. */
+#ifndef FATTN_EXEC_BACKENDS_H
+#define FATTN_EXEC_BACKENDS_H
+
+#include "core/backend.h"
+
+/* Honours context->backend. E_UNSUPPORTED with a backend's sentence when nobody accepts. */
+fattn_status backend_choose(fattn_context *context, const fattn_problem *problem,
+                            const fattn_backend **backend);
+
+#endif

@@ -1,0 +1,648 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Nothing is silently ignored: for every field of every operator's table a non-default value
+ * changes the result, is refused by name, or the field is flagged "ignored" (then nothing changes)
+ * or UNSUPPORTED.
+ *
+ * vary() gives, for one field, two calls that differ in that field alone. */
+#include "api/harness.h"
+
+enum { MOST_ARGS = 1024 };
+
+typedef union any_args {
+    size_t size;
+    fattn_fusion_attention_args fusion;
+    fattn_prompt_flash_attention_args prompt;
+    fattn_incre_flash_attention_args incre;
+    fattn_fused_infer_attention_score_args fused;
+    fattn_advance_step_flashattn_args step;
+    fattn_attention_update_args merge;
+    fattn_ring_attention_update_args ring;
+} any_args;
+
+static bool strict; /* the field shows in strict behaviour only */
+
+static int setup(void **state)
+{
+    (void)state;
+    harness_reset();
+    strict = false;
+    return 0;
+}
+
+#define NEW(...) tensor_new(FATTN_F32, __VA_ARGS__)
+#define IS(text) (strcmp(field, text) == 0)
+
+static fattn_tensor *int_tensor(int rank, int rows, int cols, const int64_t *values)
+{
+    fattn_tensor *t =
+        rank == 1 ? tensor_new(FATTN_I64, 0, 1, rows) : tensor_new(FATTN_I64, 0, 2, rows, cols);
+    memcpy(t->data, values, tensor_bytes(t));
+    return t;
+}
+
+static fattn_tensor *ones_from(fattn_dtype dtype, int rank, int rows, int cols, int first)
+{
+    fattn_tensor *t =
+        rank == 2 ? tensor_new(dtype, 0, 2, rows, cols) : tensor_new(dtype, 0, 4, 1, 1, rows, cols);
+    for (int i = 0; i < rows; i++)
+        for (int j = first; j < cols; j++)
+            put(t, (int64_t[]){rank == 2 ? i : 0, rank == 2 ? j : 0, i, j}, 1);
+    return t;
+}
+
+/* ---- fusion_attention
+ * ---------------------------------------------------------------------------- */
+
+static void base_fusion(any_args *args, const char *field)
+{
+    fattn_fusion_attention_args *a = &args->fusion;
+    a->query = NEW(1, 4, 2, 4, 2, 4), a->key = NEW(2, 4, 2, 6, 1, 4),
+    a->value = NEW(3, 4, 2, 6, 1, 4);
+    a->input_layout = "BSND";
+    if (IS("actual_seq_qlen") || IS("actual_seq_kvlen") || IS("softmax_layout")) {
+        a->query = NEW(1, 3, 5, 2, 4), a->key = NEW(2, 3, 6, 1, 4), a->value = NEW(3, 3, 6, 1, 4);
+        a->input_layout = "TND";
+        a->actual_seq_qlen = list_of(2, 2, 5), a->actual_seq_kvlen = list_of(2, 3, 6);
+    }
+    if (IS("pse_type") || IS("q_start_idx") || IS("kv_start_idx"))
+        a->key = NEW(2, 4, 2, 4, 1, 4), a->value = NEW(3, 4, 2, 4, 1, 4);
+    if (IS("pse_type")) a->pse = NEW(4, 4, 1, 2, 4, 4), a->scale = 0.5;
+    if (IS("q_start_idx") || IS("kv_start_idx")) a->pse = NEW(4, 1, 2), a->pse_type = 2;
+    if (IS("query_rope") || IS("key_rope"))
+        a->query_rope = NEW(5, 4, 2, 4, 2, 2), a->key_rope = NEW(6, 4, 2, 6, 1, 2);
+    if (IS("pre_tokens") || IS("next_tokens")) a->sparse_mode = 4, a->next_tokens = 1;
+    if (IS("prefix")) a->sparse_mode = 6, a->prefix = list_of(2, 0, 0);
+    if (IS("head_num")) {
+        a->input_layout = "BSH", a->head_num = 2;
+        a->query = NEW(1, 3, 2, 4, 8), a->key = NEW(2, 3, 2, 6, 8), a->value = NEW(3, 3, 2, 6, 8);
+    }
+    if (IS("input_layout")) {
+        a->head_num = 2;
+        a->query = NEW(1, 4, 2, 2, 2, 4), a->key = NEW(2, 4, 2, 2, 2, 4),
+        a->value = NEW(3, 4, 2, 2, 2, 4);
+    }
+    if (IS("inner_precise")) {
+        strict = true;
+        a->sparse_mode = 1, a->atten_mask = ones_from(FATTN_U8, 2, 4, 6, 0);
+    }
+}
+
+static bool vary_fusion(any_args *args, const char *field)
+{
+    fattn_fusion_attention_args *a = &args->fusion;
+    if (IS("query"))
+        a->query = NEW(9, 4, 2, 4, 2, 4);
+    else if (IS("key"))
+        a->key = NEW(9, 4, 2, 6, 1, 4);
+    else if (IS("value"))
+        a->value = NEW(9, 4, 2, 6, 1, 4);
+    else if (IS("head_num"))
+        a->head_num = 4;
+    else if (IS("input_layout"))
+        a->input_layout = "BNSD";
+    else if (IS("pse"))
+        a->pse = NEW(4, 4, 2, 2, 4, 6);
+    else if (IS("atten_mask"))
+        a->atten_mask = ones_from(FATTN_U8, 2, 4, 6, 3);
+    else if (IS("query_rope"))
+        a->query_rope = NEW(9, 4, 2, 4, 2, 2);
+    else if (IS("key_rope"))
+        a->key_rope = NEW(9, 4, 2, 6, 1, 2);
+    else if (IS("scale"))
+        a->scale = 0.5;
+    else if (IS("pre_tokens"))
+        a->pre_tokens = 1;
+    else if (IS("next_tokens"))
+        a->next_tokens = 0;
+    else if (IS("inner_precise"))
+        a->inner_precise = 2;
+    else if (IS("prefix"))
+        a->prefix = list_of(2, 5, 0);
+    else if (IS("actual_seq_qlen"))
+        a->actual_seq_qlen = list_of(2, 3, 5);
+    else if (IS("actual_seq_kvlen"))
+        a->actual_seq_kvlen = list_of(2, 4, 6);
+    else if (IS("sparse_mode"))
+        a->sparse_mode = 2;
+    else if (IS("pse_type"))
+        a->pse_type = 0;
+    else if (IS("q_start_idx"))
+        a->q_start_idx = list_of(1, 2);
+    else if (IS("kv_start_idx"))
+        a->kv_start_idx = list_of(1, 2);
+    else if (IS("softmax_layout"))
+        a->softmax_layout = "TND";
+    else if (IS("sink"))
+        a->sink = NEW(7, 1, 2);
+    else if (IS("seed"))
+        a->seed = 100;
+    else if (IS("offset"))
+        a->offset = 200;
+    else
+        return false;
+    return true;
+}
+
+/* ---- inference: prompt and fused share their spelling up to a few names
+ * -------------------------- */
+
+#define INFER_BASE(a)                                                                              \
+    do {                                                                                           \
+        (a)->query = NEW(1, 4, 2, 4, 2, 4);                                                        \
+        (a)->key = NEW(2, 4, 2, 6, 2, 4), (a)->value = NEW(3, 4, 2, 6, 2, 4);                      \
+        (a)->input_layout = "BSND", (a)->num_heads = 2;                                            \
+        if (IS("pre_tokens") || IS("next_tokens")) (a)->sparse_mode = 4, (a)->next_tokens = 1;     \
+        if (IS("num_heads") || IS("num_key_value_heads")) {                                        \
+            (a)->input_layout = "BSH", (a)->num_heads = IS("num_heads") ? 2 : 4;                   \
+            (a)->query = NEW(1, 3, 2, 4, 8), (a)->key = NEW(2, 3, 2, 6, 8);                        \
+            (a)->value = NEW(3, 3, 2, 6, 8);                                                       \
+        }                                                                                          \
+        if (IS("input_layout")) {                                                                  \
+            (a)->query = NEW(1, 4, 2, 2, 2, 4);                                                    \
+            (a)->key = NEW(2, 4, 2, 2, 2, 4), (a)->value = NEW(3, 4, 2, 2, 2, 4);                  \
+        }                                                                                          \
+    } while (0)
+
+#define INFER_VARY(a, extra)                                                                       \
+    do {                                                                                           \
+        if (IS("query"))                                                                           \
+            (a)->query = NEW(9, 4, 2, 4, 2, 4);                                                    \
+        else if (IS("key"))                                                                        \
+            (a)->key = NEW(9, 4, 2, 6, 2, 4);                                                      \
+        else if (IS("value"))                                                                      \
+            (a)->value = NEW(9, 4, 2, 6, 2, 4);                                                    \
+        else if (IS("num_heads"))                                                                  \
+            (a)->num_heads = 4;                                                                    \
+        else if (IS("num_key_value_heads"))                                                        \
+            (a)->num_key_value_heads = 2;                                                          \
+        else if (IS("input_layout"))                                                               \
+            (a)->input_layout = "BNSD";                                                            \
+        else if (IS("pse_shift"))                                                                  \
+            (a)->pse_shift = NEW(4, 4, 1, 2, 4, 6);                                                \
+        else if (IS("atten_mask"))                                                                 \
+            (a)->atten_mask = ones_from(FATTN_BOOL, 2, 4, 6, 3);                                   \
+        else if (IS("pre_tokens"))                                                                 \
+            (a)->pre_tokens = 1;                                                                   \
+        else if (IS("next_tokens"))                                                                \
+            (a)->next_tokens = 0;                                                                  \
+        else if (IS("actual_seq_lengths"))                                                         \
+            (a)->actual_seq_lengths = list_of(2, 3, 4);                                            \
+        else if (IS("actual_seq_lengths_kv"))                                                      \
+            (a)->actual_seq_lengths_kv = list_of(1, 5);                                            \
+        else if (IS("sparse_mode"))                                                                \
+            (a)->sparse_mode = 3;                                                                  \
+        else                                                                                       \
+            return extra;                                                                          \
+        return true;                                                                               \
+    } while (0)
+
+static void base_prompt(any_args *args, const char *field) { INFER_BASE(&args->prompt); }
+
+static bool vary_prompt_own(fattn_prompt_flash_attention_args *a, const char *field)
+{
+    if (!IS("scale_value")) return false;
+    a->scale_value = 0.5;
+    return true;
+}
+
+static bool vary_prompt(any_args *args, const char *field)
+{
+    INFER_VARY(&args->prompt, vary_prompt_own(&args->prompt, field));
+}
+
+/* The keys of the base case are blocks of 3 rows of one cache. */
+static fattn_tensor *table(int64_t a, int64_t b, int64_t c, int64_t d)
+{
+    return int_tensor(2, 2, 2, (const int64_t[]){a, b, c, d});
+}
+
+static void base_fused(any_args *args, const char *field)
+{
+    fattn_fused_infer_attention_score_args *a = &args->fused;
+    INFER_BASE(a);
+    if (IS("block_table") || IS("block_size")) {
+        a->key = NEW(2, 3, 5, 3, 8), a->value = NEW(3, 3, 5, 3, 8);
+        a->block_table = table(0, 1, 2, 3), a->block_size = 3;
+        a->actual_seq_lengths_kv = list_of(2, 6, 4);
+    }
+    if (IS("inner_precise")) {
+        strict = true;
+        a->sparse_mode = 1, a->atten_mask = ones_from(FATTN_U8, 2, 4, 6, 0);
+    }
+}
+
+static bool vary_fused_own(fattn_fused_infer_attention_score_args *a, const char *field)
+{
+    if (IS("scale"))
+        a->scale = 0.5;
+    else if (IS("block_table"))
+        a->block_table = table(4, 1, 2, 3);
+    else if (IS("block_size"))
+        a->block_size = 4;
+    else if (IS("inner_precise"))
+        a->inner_precise = 2;
+    else if (IS("softmax_lse_flag"))
+        a->softmax_lse_flag = true;
+    else
+        return false;
+    return true;
+}
+
+static bool vary_fused(any_args *args, const char *field)
+{
+    INFER_VARY(&args->fused, vary_fused_own(&args->fused, field));
+}
+
+static void base_incre(any_args *args, const char *field)
+{
+    fattn_incre_flash_attention_args *a = &args->incre;
+    a->query = NEW(1, 4, 2, 1, 2, 4);
+    a->key = NEW(2, 4, 2, 6, 2, 4), a->value = NEW(3, 4, 2, 6, 2, 4);
+    a->input_layout = "BSND", a->num_heads = 2;
+    if (IS("num_heads") || IS("num_key_value_heads")) {
+        a->input_layout = "BSH", a->num_heads = IS("num_heads") ? 2 : 4;
+        a->query = NEW(1, 3, 2, 1, 8), a->key = NEW(2, 3, 2, 6, 8), a->value = NEW(3, 3, 2, 6, 8);
+    }
+    if (IS("input_layout")) a->key = NEW(2, 4, 2, 2, 2, 4), a->value = NEW(3, 4, 2, 2, 2, 4);
+    if (IS("block_table") || IS("block_size")) {
+        a->key = NEW(2, 3, 5, 3, 8), a->value = NEW(3, 3, 5, 3, 8);
+        a->block_table = table(0, 1, 2, 3), a->block_size = 3;
+        a->actual_seq_lengths = list_of(2, 6, 4);
+    }
+    if (IS("input_layout")) a->query = NEW(1, 4, 2, 1, 2, 4), a->input_layout = "BSND";
+}
+
+static bool vary_incre(any_args *args, const char *field)
+{
+    fattn_incre_flash_attention_args *a = &args->incre;
+    if (IS("query"))
+        a->query = NEW(9, 4, 2, 1, 2, 4);
+    else if (IS("key"))
+        a->key = NEW(9, 4, 2, 6, 2, 4);
+    else if (IS("value"))
+        a->value = NEW(9, 4, 2, 6, 2, 4);
+    else if (IS("pse_shift"))
+        a->pse_shift = NEW(4, 4, 1, 2, 1, 6);
+    else if (IS("atten_mask"))
+        a->atten_mask = ones_from(FATTN_BOOL, 2, 2, 6, 3);
+    else if (IS("actual_seq_lengths"))
+        a->actual_seq_lengths = list_of(1, 5);
+    else if (IS("block_table"))
+        a->block_table = table(4, 1, 2, 3);
+    else if (IS("block_size"))
+        a->block_size = 4;
+    else if (IS("num_heads"))
+        a->num_heads = 4;
+    else if (IS("num_key_value_heads"))
+        a->num_key_value_heads = 2;
+    else if (IS("scale_value"))
+        a->scale_value = 0.5;
+    else if (IS("input_layout"))
+        a->input_layout = "TND"; /* refused */
+    else if (IS("inner_precise"))
+        a->inner_precise = 2; /* refused: 0 and 1 are the same numbers */
+    else
+        return false;
+    return true;
+}
+
+/* ---- the integer and merge operators
+ * ------------------------------------------------------------- */
+
+static void base_step(any_args *args, const char *field)
+{
+    fattn_advance_step_flashattn_args *a = &args->step;
+    const bool speculative = IS("spec_token") || IS("accepted_num");
+    a->num_seqs = 3, a->num_queries = speculative ? 3 : 2, a->block_size = 4;
+    a->block_tables =
+        int_tensor(2, 3, 4, (const int64_t[]){10, 11, 12, 13, 20, 21, 22, 23, 30, 31, 32, 33});
+    if (speculative) {
+        static const int64_t six[] = {5, 6, 7, 8, 4, 3};
+        a->input_tokens = int_tensor(1, 6, 0, six), a->input_positions = int_tensor(1, 6, 0, six);
+        a->seq_lens = int_tensor(1, 6, 0, six), a->slot_mapping = int_tensor(1, 6, 0, six);
+        a->sampled_token_ids = int_tensor(2, 3, 2, six);
+        a->spec_token = int_tensor(2, 3, 1, six),
+        a->accepted_num = int_tensor(1, 3, 0, (const int64_t[]){0, 1, 1});
+        return;
+    }
+    static const int64_t three[] = {5, 6, 7};
+    a->input_tokens = int_tensor(1, 3, 0, three), a->input_positions = int_tensor(1, 3, 0, three);
+    a->seq_lens = int_tensor(1, 3, 0, three), a->slot_mapping = int_tensor(1, 3, 0, three);
+    a->sampled_token_ids = int_tensor(2, 2, 1, three);
+    if (IS("core_count")) strict = true;
+}
+
+static bool vary_step(any_args *args, const char *field)
+{
+    fattn_advance_step_flashattn_args *a = &args->step;
+    static const int64_t other[] = {9, 3, 1, 2, 2, 1};
+    if (IS("input_tokens"))
+        a->input_tokens = tensor_new(FATTN_I64, 0, 1, 2);
+    else if (IS("sampled_token_ids"))
+        a->sampled_token_ids = int_tensor(2, 2, 1, other);
+    else if (IS("input_positions"))
+        a->input_positions = tensor_new(FATTN_I64, 0, 1, 2);
+    else if (IS("seq_lens"))
+        a->seq_lens = int_tensor(1, 3, 0, other);
+    else if (IS("slot_mapping"))
+        a->slot_mapping = tensor_new(FATTN_I64, 0, 1, 2);
+    else if (IS("block_tables"))
+        a->block_tables =
+            int_tensor(2, 3, 4, (const int64_t[]){1, 2, 3, 4, 5, 6, 7, 8, 9, 8, 7, 6});
+    else if (IS("num_seqs"))
+        a->num_seqs = 4;
+    else if (IS("num_queries"))
+        a->num_queries = 1;
+    else if (IS("block_size"))
+        a->block_size = 5;
+    else if (IS("spec_token"))
+        a->spec_token = int_tensor(2, 3, 1, other);
+    else if (IS("accepted_num"))
+        a->accepted_num = int_tensor(1, 3, 0, (const int64_t[]){1, 0, 1});
+    else if (IS("core_count"))
+        a->core_count = 1;
+    else
+        return false;
+    return true;
+}
+
+static fattn_tensor_array pair(fattn_tensor *a, fattn_tensor *b)
+{
+    const fattn_tensor **data = harness_alloc(2 * sizeof *data);
+    data[0] = a, data[1] = b;
+    return (fattn_tensor_array){data, 2};
+}
+
+static void base_merge(any_args *args, const char *field)
+{
+    fattn_attention_update_args *a = &args->merge;
+    a->lse = pair(NEW(1, 1, 3), NEW(2, 1, 3)),
+    a->local_out = pair(NEW(3, 2, 3, 8), NEW(4, 2, 3, 8));
+    if (IS("lse_out")) a->update_type = 1;
+}
+
+static bool vary_merge(any_args *args, const char *field)
+{
+    fattn_attention_update_args *a = &args->merge;
+    if (IS("lse"))
+        a->lse = pair(NEW(8, 1, 3), NEW(9, 1, 3));
+    else if (IS("local_out"))
+        a->local_out = pair(NEW(8, 2, 3, 8), NEW(9, 2, 3, 8));
+    else if (IS("update_type"))
+        a->update_type = 1;
+    else
+        return false;
+    return true;
+}
+
+static fattn_tensor *positive(unsigned seed, int rank, int a, int b, int c, int d)
+{
+    fattn_tensor *t = rank == 4 ? NEW(seed, 4, a, b, c, d) : NEW(seed, 3, a, b, c);
+    float *x = t->data;
+    for (int64_t i = 0; i < tensor_count(t); i++) x[i] = fabsf(x[i - i % 8]) + 0.5f;
+    return t;
+}
+
+static void base_ring(any_args *args, const char *field)
+{
+    fattn_ring_attention_update_args *a = &args->ring;
+    const bool tokens = IS("actual_seq_qlen") || IS("input_softmax_layout");
+    if (tokens) {
+        a->input_layout = "TND";
+        a->actual_seq_qlen = int_tensor(1, 3, 0, (const int64_t[]){0, 1, 4});
+        a->prev_attn_out = NEW(1, 3, 4, 2, 8), a->cur_attn_out = NEW(2, 3, 4, 2, 8);
+        a->prev_softmax_max = positive(3, 3, 4, 2, 8, 0),
+        a->prev_softmax_sum = positive(4, 3, 4, 2, 8, 0);
+        a->cur_softmax_max = positive(5, 3, 4, 2, 8, 0),
+        a->cur_softmax_sum = positive(6, 3, 4, 2, 8, 0);
+        return;
+    }
+    a->prev_attn_out = NEW(1, 3, 4, 1, 16), a->cur_attn_out = NEW(2, 3, 4, 1, 16);
+    a->prev_softmax_max = positive(3, 4, 1, 2, 4, 8),
+    a->prev_softmax_sum = positive(4, 4, 1, 2, 4, 8);
+    a->cur_softmax_max = positive(5, 4, 1, 2, 4, 8),
+    a->cur_softmax_sum = positive(6, 4, 1, 2, 4, 8);
+}
+
+static bool vary_ring(any_args *args, const char *field)
+{
+    fattn_ring_attention_update_args *a = &args->ring;
+    if (IS("prev_attn_out"))
+        a->prev_attn_out = NEW(9, 3, 4, 1, 16);
+    else if (IS("prev_softmax_max"))
+        a->prev_softmax_max = positive(9, 4, 1, 2, 4, 8);
+    else if (IS("prev_softmax_sum"))
+        a->prev_softmax_sum = positive(9, 4, 1, 2, 4, 8);
+    else if (IS("cur_attn_out"))
+        a->cur_attn_out = NEW(9, 3, 4, 1, 16);
+    else if (IS("cur_softmax_max"))
+        a->cur_softmax_max = positive(9, 4, 1, 2, 4, 8);
+    else if (IS("cur_softmax_sum"))
+        a->cur_softmax_sum = positive(9, 4, 1, 2, 4, 8);
+    else if (IS("actual_seq_qlen"))
+        a->actual_seq_qlen = int_tensor(1, 3, 0, (const int64_t[]){0, 3, 4});
+    else if (IS("input_layout"))
+        a->input_layout = "BSH"; /* refused: only SBH and TND */
+    else if (IS("input_softmax_layout"))
+        a->input_softmax_layout = "TND";
+    else
+        return false;
+    return true;
+}
+
+/* ---- the walk
+ * ------------------------------------------------------------------------------------ */
+
+static const struct subject {
+    const char *op;
+    void (*base)(any_args *, const char *field);
+    bool (*vary)(any_args *, const char *field);
+} subjects[] = {
+    {"fusion_attention", base_fusion, vary_fusion},
+    {"prompt_flash_attention", base_prompt, vary_prompt},
+    {"incre_flash_attention", base_incre, vary_incre},
+    {"fused_infer_attention_score", base_fused, vary_fused},
+    {"advance_step_flashattn", base_step, vary_step},
+    {"attention_update", base_merge, vary_merge},
+    {"ring_attention_update", base_ring, vary_ring},
+};
+
+static void *at(any_args *args, const fattn_field *f) { return (char *)args + f->offset; }
+
+static void make_base(const struct subject *s, const fattn_operator *op, const char *field,
+                      any_args *args)
+{
+    memset(args, 0, sizeof *args);
+    op->args_init(args);
+    s->base(args, field);
+}
+
+/* Gives every output memory, calls, and returns all results as one string of bytes. */
+static fattn_status results(const fattn_operator *op, any_args *args, unsigned char *bytes,
+                            size_t *n)
+{
+    fattn_context *context = strict ? strict_context() : plain_context();
+    fattn_tensor shapes[8];
+    const fattn_status status = op->n_outputs ? op->shapes(context, args, shapes) : FATTN_OK;
+    int output = 0;
+    *n = 0;
+    if (status != FATTN_OK) return status;
+    for (int i = 0; i < op->n_fields; i++) {
+        const fattn_field *f = &op->fields[i];
+        if (f->kind == FATTN_FIELD_TENSOR_OUT) {
+            const fattn_tensor *shape = &shapes[output++];
+            *(const fattn_tensor **)at(args, f) = shape->dtype ? tensor_like(shape) : NULL;
+        }
+        if (f->kind == FATTN_FIELD_INT_OUT)
+            *(int64_t **)at(args, f) = harness_alloc(sizeof(int64_t));
+    }
+    const fattn_status called = op->call(context, args);
+    for (int i = 0; i < op->n_fields; i++) {
+        const fattn_field *f = &op->fields[i];
+        const bool tensor =
+            f->kind == FATTN_FIELD_TENSOR_OUT || f->kind == FATTN_FIELD_TENSOR_INOUT;
+        const fattn_tensor *t = tensor ? *(fattn_tensor **)at(args, f) : NULL;
+        const void *from = t                                ? t->data
+                           : f->kind == FATTN_FIELD_INT_OUT ? *(void **)at(args, f)
+                                                            : NULL;
+        const size_t size = t ? tensor_bytes(t) : from ? sizeof(int64_t) : 0;
+        assert_true(*n + size <= 1 << 16);
+        if (size) memcpy(bytes + *n, from, size);
+        *n += size;
+    }
+    return called;
+}
+
+/* Some non-default value of the field's kind. */
+static void set_something(any_args *args, const fattn_field *f)
+{
+    void *value = at(args, f);
+    switch (f->kind) {
+    case FATTN_FIELD_TENSOR_IN:
+        *(const fattn_tensor **)value = NEW(5, 1, 3);
+        break;
+    case FATTN_FIELD_INT:
+        *(int64_t *)value = f->default_int + 1;
+        break;
+    case FATTN_FIELD_BOOL:
+        *(bool *)value = !f->default_int;
+        break;
+    case FATTN_FIELD_FLOAT:
+        *(double *)value = f->default_float * 0.5;
+        break;
+    case FATTN_FIELD_STRING:
+        *(const char **)value = "something";
+        break;
+    case FATTN_FIELD_INTS:
+        *(fattn_int_array *)value = list_of(1, 1);
+        break;
+    default:
+        fail_msg("%s: no value for its kind", f->name);
+    }
+}
+
+/* A tensor output is written, and with `field` NULL the others are not different for it. */
+static void check_output(const struct subject *s, const fattn_operator *op, const fattn_field *f)
+{
+    static unsigned char bytes[1 << 16];
+    any_args args;
+    size_t n;
+    make_base(s, op, f->name, &args);
+    EXPECT_OK(results(op, &args, bytes, &n), "%s.%s", op->name, f->name);
+    if (f->kind == FATTN_FIELD_INT_OUT)
+        return; /* changed values are seen by seed, offset and numels */
+    const fattn_tensor *t = *(fattn_tensor **)at(&args, f);
+    assert_non_null(t);
+    fattn_tensor *untouched = tensor_like(t);
+    if (memcmp(t->data, untouched->data, tensor_bytes(t)) == 0)
+        fail_msg("%s.%s: the output is never written", op->name, f->name);
+}
+
+/* Where two arguments must agree the sentence may name the other one. */
+static const char *partner(const char *op, const char *field)
+{
+    if (strcmp(op, "advance_step_flashattn") == 0 && IS("num_seqs")) return "input_tokens";
+    if (strcmp(op, "advance_step_flashattn") == 0 && IS("num_queries")) return "sampled_token_ids";
+    return field;
+}
+
+static void check_field(const struct subject *s, const fattn_operator *op, const fattn_field *f)
+{
+    static unsigned char before[1 << 16], after[1 << 16];
+    any_args args;
+    size_t n_before, n_after;
+    strict = false;
+    make_base(s, op, f->name, &args);
+    EXPECT_OK(results(op, &args, before, &n_before), "%s.%s: the base call", op->name, f->name);
+    make_base(s, op, f->name, &args);
+    const unsigned generic = FATTN_FIELD_UNSUPPORTED | FATTN_FIELD_IGNORED;
+    if (f->flags & generic)
+        set_something(&args, f);
+    else if (!s->vary(&args, f->name))
+        fail_msg("%s.%s: the test does not know this field: add it", op->name, f->name);
+    const fattn_status status = results(op, &args, after, &n_after);
+    const bool same =
+        status == FATTN_OK && n_before == n_after && memcmp(before, after, n_after) == 0;
+
+    if (f->flags & FATTN_FIELD_UNSUPPORTED) {
+        expect_refused(status, FATTN_E_UNSUPPORTED, f->name, op->name);
+    } else if (f->flags & FATTN_FIELD_IGNORED) {
+        EXPECT_OK(status, "%s.%s", op->name, f->name);
+        if (!same)
+            fail_msg("%s.%s is documented \"ignored\" and changes something", op->name, f->name);
+    } else if (status != FATTN_OK) {
+        expect_refused(status, status, partner(op->name, f->name), op->name);
+    } else if (same) {
+        fail_msg("%s.%s: silently ignored", op->name, f->name);
+    }
+}
+
+static void every_field(void **state)
+{
+    (void)state;
+    for (size_t s = 0; s < sizeof subjects / sizeof subjects[0]; s++) {
+        const fattn_operator *op = fattn_operator_find(subjects[s].op);
+        assert_non_null(op);
+        assert_true(op->args_size <= sizeof(any_args));
+        for (int i = 0; i < op->n_fields; i++) {
+            const fattn_field *f = &op->fields[i];
+            const bool output = f->kind == FATTN_FIELD_TENSOR_OUT || f->kind == FATTN_FIELD_INT_OUT;
+            if (output)
+                check_output(&subjects[s], op, f);
+            else
+                check_field(&subjects[s], op, f);
+            harness_reset();
+        }
+    }
+}
+
+static void every_operator(void **state)
+{
+    (void)state;
+    int count = 0;
+    fattn_operators(&count);
+    assert_int_equal(count, (int)(sizeof subjects / sizeof subjects[0]));
+}
+
+/* numels follows the shapes. */
+static void numels(void **state)
+{
+    (void)state;
+    const fattn_operator *op = fattn_operator_find("fusion_attention");
+    static unsigned char bytes[1 << 16];
+    any_args args;
+    size_t n;
+    make_base(&subjects[0], op, "numels", &args);
+    EXPECT_OK(results(op, &args, bytes, &n), "numels");
+    assert_int_equal(*args.fusion.numels, 2 * 2 * 4 * 6);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(every_operator, setup),
+        cmocka_unit_test_setup(every_field, setup),
+        cmocka_unit_test_setup(numels, setup),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* log.c — once per process and place, to whoever listens. */
+#include "cm.h"
+
+#include <string.h>
+
+#include "base/context.h"
+
+typedef struct heard {
+    int count;
+    char place[64], sentence[1024];
+} heard;
+
+static void hear(void *self, const char *place, const char *sentence)
+{
+    heard *h = self;
+    h->count++;
+    strncpy(h->place, place, sizeof h->place - 1);
+    strncpy(h->sentence, sentence, sizeof h->sentence - 1);
+}
+
+static fattn_context *listening(heard *h)
+{
+    fattn_context *context = NULL;
+    fattn_context_options options;
+    fattn_context_options_init(&options);
+    options.warn = h ? hear : NULL;
+    options.warn_self = h;
+    assert_int_equal(fattn_context_create(&context, &options), FATTN_OK);
+    context->log = false; /* whatever the environment of this run says */
+    return context;
+}
+
+static void test_once_per_place(void **state)
+{
+    (void)state;
+    heard h = {0};
+    fattn_context *deaf = listening(NULL), *first = listening(&h), *second = listening(&h);
+    warn_reset();
+    context_warn(deaf, WARN_HIDDEN_WINDOW, "nobody hears, nothing is used up");
+    context_warn(first, WARN_HIDDEN_WINDOW, "key %d", 7);
+    assert_int_equal(h.count, 1);
+    assert_string_equal(h.place, "hidden_window");
+    assert_string_equal(h.sentence, "key 7");
+    context_warn(first, WARN_HIDDEN_WINDOW, "again");
+    context_warn(second, WARN_HIDDEN_WINDOW, "again"); /* the process, not the context */
+    assert_int_equal(h.count, 1);
+    context_warn(second, WARN_Q_LENGTH_CLAMPED, "another place");
+    assert_int_equal(h.count, 2);
+    warn_reset();
+    context_warn(first, WARN_HIDDEN_WINDOW, "anew");
+    assert_int_equal(h.count, 3);
+    fattn_context_destroy(deaf);
+    fattn_context_destroy(first);
+    fattn_context_destroy(second);
+}
+
+static void test_names_are_distinct(void **state)
+{
+    (void)state;
+    for (int i = 0; i < WARN_PLACE_COUNT; i++) {
+        assert_true(strlen(warn_place_name((warn_place)i)) > 3);
+        for (int j = 0; j < i; j++)
+            assert_string_not_equal(warn_place_name((warn_place)i), warn_place_name((warn_place)j));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_once_per_place),
+        cmocka_unit_test(test_names_are_distinct),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

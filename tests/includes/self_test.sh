@@ -1,0 +1,39 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# self_test.sh — check.sh must notice: one offence of each kind, in a copy of the tree.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+copy=$(mktemp -d)
+trap 'rm -rf "$copy"' EXIT
+(cd "$root" && cp -r CMakeLists.txt cmake include src io tools examples "$copy")
+
+offend() { # FILE LINE WORD: adds the line; the complaint must name file and word
+    mkdir -p "$(dirname "$copy/$1")"
+    echo "$2" >>"$copy/$1"
+    echo "$1: .*$3" >>"$copy/expected"
+}
+
+offend src/base/error.h '#include "core/mask.h"' core/mask.h
+offend src/core/mask.h '#include "exec/plan.h"' exec/plan.h
+offend src/core/mask.h '#include <immintrin.h>' immintrin.h
+offend src/cpu/extra.c '#  include "ref/ref.h"' ref/ref.h
+offend src/cpu/kernel/extra.c '#include "core/problem.h"' core/problem.h
+offend src/cpu/kernel/extra.c '#include <arm_neon.h>' arm_neon.h
+offend src/api/extra.c '#include "cpu/kernels.h"' cpu/kernels.h
+offend include/fattn/extra.h '#include <math.h>' math.h
+offend include/fattn/extra.h '#include "base/ints.h"' base/ints.h
+offend tools/extra.c '#include "base/ints.h"' base/ints.h
+offend src/core/extra.c 'char *x = getenv("X");' environment
+offend src/nn/extra.c '#include "base/ints.h"' 'no include rule' # a folder without a rule
+sed -i '$d' "$copy/expected" && echo 'src/nn: no include rule' >>"$copy/expected"
+offend cmake/extra.cmake 'add_compile_options(-ffast-math)' fast-math
+
+if (cd "$copy" && sh "$here/check.sh") >"$copy/log"; then
+    echo "check.sh was content"
+    exit 1
+fi
+while read -r line; do
+    grep -q "^$line" "$copy/log" || { echo "not noticed: $line"; cat "$copy/log"; exit 1; }
+done <"$copy/expected"
+echo "all $(wc -l <"$copy/expected") noticed"

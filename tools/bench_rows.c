@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* bench_rows.c — the suites as lists of rows. A name says the shape: heads[/kv heads] x head dim
+ * [x sequence | -kv keys] -b batch, then causal, pN = paged in blocks of N rows, tN = N query
+ * tokens. */
+#include "bench_rows.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define COUNT(list) ((int)(sizeof(list) / sizeof *(list)))
+
+static int guide_rows(bench_row *rows)
+{
+    static const struct {
+        int heads, dim, length;
+    } shapes[] = {{8, 64, 512}, {16, 64, 1024}, {32, 128, 2048}}; /* the guide's appendix B */
+    for (int i = 0; i < COUNT(shapes); i++) {
+        const int heads = shapes[i].heads, dim = shapes[i].dim, length = shapes[i].length;
+        rows[i] = (bench_row){.suite = "guide",
+                              .op = "fusion_attention",
+                              .batch = 4,
+                              .n_heads = heads,
+                              .n_kv_heads = heads,
+                              .head_dim = dim,
+                              .q_len = length,
+                              .kv_len = length};
+        snprintf(rows[i].name, BENCH_NAME, "%dx%dx%d-b4", heads, dim, length);
+    }
+    return COUNT(shapes);
+}
+
+static bench_row prefill_row(int heads, int kv_heads, int dim, int length, bool causal)
+{
+    bench_row row = {.suite = "prefill",
+                     .op = "prompt_flash_attention",
+                     .batch = 1,
+                     .n_heads = heads,
+                     .n_kv_heads = kv_heads,
+                     .head_dim = dim,
+                     .q_len = length,
+                     .kv_len = length,
+                     .causal = causal};
+    char group[16] = "";
+    if (kv_heads != heads) snprintf(group, sizeof group, "/%d", kv_heads);
+    snprintf(row.name, BENCH_NAME, "%d%sx%dx%d-b1%s", heads, group, dim, length,
+             causal ? "-causal" : "");
+    return row;
+}
+
+static int prefill_rows(bench_row *rows)
+{
+    static const int dims[] = {64, 128}, lengths[] = {256, 512, 1024, 2048, 4096};
+    int n = 0;
+    for (int d = 0; d < COUNT(dims); d++)
+        for (int s = 0; s < COUNT(lengths); s++)
+            for (int causal = 0; causal < 2; causal++)
+                rows[n++] = prefill_row(16, 16, dims[d], lengths[s], causal);
+    rows[n++] = prefill_row(32, 8, 128, 4096, true);
+    return n;
+}
+
+static bench_row decode_row(int kv_heads, int kv_len, int batch, int block_size, int tokens)
+{
+    bench_row row = {.suite = "decode",
+                     .op = "incre_flash_attention",
+                     .batch = batch,
+                     .n_heads = 32,
+                     .n_kv_heads = kv_heads,
+                     .head_dim = 128,
+                     .q_len = tokens,
+                     .kv_len = kv_len,
+                     .block_size = block_size,
+                     .decode = true};
+    char end[16] = "";
+    if (block_size > 0) snprintf(end, sizeof end, "-p%d", block_size);
+    if (tokens > 1) {
+        snprintf(end, sizeof end, "-t%d", tokens);
+        row.op = "fused_infer_attention_score";
+        row.causal = true;
+    }
+    snprintf(row.name, BENCH_NAME, "decode-32/%dx128-kv%d-b%d%s", kv_heads, kv_len, batch, end);
+    return row;
+}
+
+static int decode_rows(bench_row *rows)
+{
+    static const int kv_heads[] = {8, 32}, kv_lens[] = {4096, 32768}, batches[] = {1, 8};
+    static const int block_sizes[] = {0, 16, 64, 128};
+    int n = 0;
+    for (int h = 0; h < COUNT(kv_heads); h++)
+        for (int k = 0; k < COUNT(kv_lens); k++)
+            for (int b = 0; b < COUNT(batches); b++)
+                for (int p = 0; p < COUNT(block_sizes); p++)
+                    rows[n++] = decode_row(kv_heads[h], kv_lens[k], batches[b], block_sizes[p], 1);
+    rows[n++] = decode_row(32, 32768, 1, 0, 8);
+    rows[n++] = decode_row(8, 32768, 1, 0, 8);
+    rows[n++] = (bench_row){.suite = "decode",
+                            .name = "decode-mla128",
+                            .decode = true,
+                            .op = "fused_infer_attention_score",
+                            .skip = "needs query_rope, which inference does not take yet"};
+    return n;
+}
+
+int bench_rows(const char *suite, bench_row *rows)
+{
+    static const struct {
+        const char *name;
+        int (*list)(bench_row *rows);
+    } suites[] = {{"guide", guide_rows}, {"prefill", prefill_rows}, {"decode", decode_rows}};
+    for (int i = 0; i < COUNT(suites); i++)
+        if (strcmp(suites[i].name, suite) == 0) return suites[i].list(rows);
+    return 0;
+}
+
+double bench_row_pairs(const bench_row *row)
+{
+    const double q = (double)row->q_len, kv = (double)row->kv_len;
+    const double pairs = row->causal ? q * (kv - q) + q * (q + 1) / 2 : q * kv;
+    return pairs * (double)(row->n_heads * row->batch);
+}
