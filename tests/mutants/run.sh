@@ -33,15 +33,34 @@ program() { find "$build" -type f -name "$1" | head -n 1; }
 
 # Leaves the name of the first failing case in $culprit. 77 = the test could not run: no kill.
 fails() { # test
-    timeout "${MUTANT_TIMEOUT:-600}" "$(program "$1")" >"$build/mutant.log" 2>&1
+    timeout "${MUTANT_TIMEOUT:-300}" "$(program "$1")" >"$build/mutant.log" 2>&1
     status=$?
     culprit=$(sed -n 's/^\[  FAILED  \] \([A-Za-z_][A-Za-z_0-9]*\).*/\1/p' "$build/mutant.log" | head -n 1)
     [ -n "$culprit" ] || culprit="exit status $status"
     [ $status -ne 0 ] && [ $status -ne 77 ]
 }
 
+# The list and the sources agree, and no file of these rooms goes without a mutant.
+check_list() {
+    bad=0
+    for room in core api cpu cpu/kernel; do
+        for file in "$source/src/$room"/*.c; do
+            grep -q "^[0-9]* ${file#"$source"/} " "$list" && continue
+            echo "${file#"$source"/} has no mutant"
+            bad=1
+        done
+    done
+    # shellcheck disable=SC2013 # numbers, one word each
+    for number in $(grep -rhoE 'MUTANT\([0-9]+' "$source/src" | sed 's/.*(//' | sort -u); do
+        [ "$(grep -c "^$number " "$list")" -eq 1 ] && continue
+        echo "mutant $number stands in src, but not once in mutants.list"
+        bad=1
+    done
+    return $bad
+}
+
+check_list || exit 1
 mkdir -p "$build"
-rm -f "$build/table"
 cmake -S "$source" -B "$build" -DFATTN_BUILD_TOOLS=ON -DFATTN_BUILD_TESTS=ON \
     -DCMAKE_BUILD_TYPE=Release -DFATTN_MUTANT=0 >"$build/mutant.log" 2>&1 ||
     { cat "$build/mutant.log"; exit 1; }
