@@ -51,7 +51,7 @@ void inputs_fill(const fattn_inputs *in, fattn_problem *problem);
 /* Shape of attention_out: query's letters with the head dim of value. */
 fattn_tensor inputs_output(const fattn_inputs *in);
 
-/* An output tensor has the dtype and shape of `wanted` and does not overlap itself. */
+/* An output tensor has the dtype and shape of `wanted`. */
 fattn_status output_check(const fattn_tensor *given, const fattn_tensor *wanted, const char *name);
 
 /* Checks attention_out and fills problem->out. NULL (while only sizes are asked for) = contiguous.

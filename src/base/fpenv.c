@@ -26,7 +26,7 @@ fattn_fpenv fpenv_enter(void)
 {
     fattn_fpenv saved;
     __asm__ volatile("mrs %0, fpcr\n\tmrs %1, fpsr" : "=r"(saved.control), "=r"(saved.status));
-    __asm__ volatile("msr fpcr, %0" : : "r"(UINT64_C(0)));
+    __asm__ volatile("msr fpcr, %0\n\tmsr fpsr, %0" : : "r"(UINT64_C(0)));
     return saved;
 }
 

@@ -200,6 +200,37 @@ bool tensor_contiguous(const fattn_tensor *tensor)
     return true;
 }
 
+/* |stride|; INT64_MIN, which no checked tensor with elements has, stays out of the way. */
+static int64_t step_of(const fattn_tensor *tensor, int axis)
+{
+    const int64_t stride = tensor->strides[axis];
+    return stride == INT64_MIN ? INT64_MAX : stride < 0 ? -stride : stride;
+}
+
+/* The axis not yet taken with the smallest step; -1 when none has more than one element. */
+static int next_axis(const fattn_tensor *tensor, const bool *taken)
+{
+    int next = -1;
+    for (int i = 0; i < tensor->rank; i++) {
+        if (taken[i] || tensor->shape[i] <= 1) continue;
+        if (next < 0 || step_of(tensor, i) < step_of(tensor, next)) next = i;
+    }
+    return next;
+}
+
+bool tensor_overlaps(const fattn_tensor *tensor)
+{
+    bool taken[FATTN_MAX_RANK] = {false};
+    int64_t reach = 0; /* from the first to the last element along the axes taken so far */
+    if (tensor_elements(tensor) == 0) return false;
+    for (int i = next_axis(tensor, taken); i >= 0; i = next_axis(tensor, taken)) {
+        if (step_of(tensor, i) <= reach) return true;
+        reach += step_of(tensor, i) * (tensor->shape[i] - 1);
+        taken[i] = true;
+    }
+    return false;
+}
+
 const char *tensor_print(const fattn_tensor *tensor, char *buffer, size_t size)
 {
     const bool sane = tensor->rank >= 0 && tensor->rank <= FATTN_MAX_RANK;

@@ -33,6 +33,9 @@ fattn_status tensor_check(const fattn_tensor *tensor, const char *name, bool nee
 int64_t tensor_elements(const fattn_tensor *tensor);
 /* true when strides are row-major without gaps. */
 bool tensor_contiguous(const fattn_tensor *tensor);
+/* true when its strides may put two elements into one place; an output must not. Exact for what slicing,
+ * transposing and padding make; other interleavings count as overlapping. */
+bool tensor_overlaps(const fattn_tensor *tensor);
 /* "f16[2,8,64]" into buffer; returns buffer. */
 const char *tensor_print(const fattn_tensor *tensor, char *buffer, size_t size);
 

@@ -271,6 +271,28 @@ static void contiguity(void **state)
     assert_int_equal(tensor_elements(&t), 0);
 }
 
+/* What an output may look like: every element its own place. */
+static void overlapping(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t strides[3];
+        bool overlaps;
+    } cases[] = {
+        {{12, 4, 1}, false}, {{1, 2, 6}, false},   {{1, 2, 5}, true},  {{-12, 4, -1}, false},
+        {{0, 4, 1}, true},   {{100, 4, 1}, false}, {{8, 4, 1}, true},  {{12, 3, 1}, true},
+        {{9, 4, 1}, true},   {{4, 8, 1}, false},   {{24, 8, 2}, false}, {{11, 4, 1}, true},
+    };
+    const int64_t shape[] = {2, 3, 4};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        fattn_tensor t = fattn_tensor_contiguous(NULL, FATTN_F32, 3, shape);
+        memcpy(t.strides, cases[i].strides, sizeof cases[i].strides);
+        if (tensor_overlaps(&t) != cases[i].overlaps) fail_msg("case %zu", i);
+        t.shape[2] = 0; /* nothing there */
+        assert_false(tensor_overlaps(&t));
+    }
+}
+
 static void printing(void **state)
 {
     (void)state;
@@ -295,6 +317,7 @@ int main(void)
         cmocka_unit_test(refused_tensors),
         cmocka_unit_test(random_garbage),
         cmocka_unit_test(contiguity),
+        cmocka_unit_test(overlapping),
         cmocka_unit_test(printing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
