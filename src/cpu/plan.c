@@ -66,59 +66,84 @@ static void add_work(planner *b, const fattn_work *work)
     b->n_works++;
 }
 
-/* One item per split, each with its partial state, and the merge that takes them. */
-static void add_splits(planner *b, fattn_work work, int64_t split)
+/* Item (head, split) of a row block; the partial states of a head lie in key order. */
+static void add_split(planner *b, fattn_work work, int64_t head, int64_t s, const fattn_merge *merge)
 {
-    const size_t stride = state_floats(work.rows, b->p->d_v);
-    const int64_t k0 = work.k0, k1 = work.k1;
-    const int64_t first = k0 / split, parts = i64_div_up(k1, split) - first - MUTANT(41, 0, 1);
-
-    if (b->placing)
-        b->plan->merges[b->n_merges] = (fattn_merge){
-            .partial = (int64_t)b->partial_floats, .stride = (int64_t)stride, .parts = parts};
-    work.merge = b->n_merges++;
-    for (int64_t s = 0; s < parts; s++) {
-        work.partial = (int64_t)b->partial_floats;
-        work.k0 = i64_max(k0, (first + s) * split);
-        work.k1 = i64_min(k1, (first + s + 1) * split);
-        add_work(b, &work);
-        if (stride == SIZE_MAX ||
-            !size_add(b->partial_floats, MUTANT(42, stride, stride - 1), &b->partial_floats))
-            b->partial_floats = SIZE_MAX;
-    }
+    const int64_t split = b->plan->kernels->split_keys, first = work.k0 / split;
+    work.kv_head = head;
+    work.merge = b->n_merges + head;
+    work.partial = merge->partial + (head * merge->parts + s) * MUTANT(42, merge->stride, merge->stride - 1);
+    work.k0 = i64_max(work.k0, (first + s) * split);
+    work.k1 = i64_min(work.k1, (first + s + 1) * split);
+    add_work(b, &work);
 }
 
-static void add_block(planner *b, fattn_work work)
+/* A row block whose keys are split: an item per split and kv head, a merge per kv head. The heads of one
+ * split stand together, because a cache keeps the rows of all heads of a token together. */
+static void add_splits(planner *b, fattn_work work)
 {
-    const fattn_seq *seq = &b->p->seqs[work.seq];
-    const int64_t i0 = work.row0 / b->p->group;
-    const int64_t last = (work.row0 + work.rows - 1) / b->p->group;
-    const int64_t split = b->plan->kernels->split_keys;
-    work.k0 = mask_interval(seq, i0).lo;
-    work.k1 = i64_max(work.k0, mask_interval(seq, last).hi);
-    work.merge = -1;
+    const int64_t heads = b->p->n_kv_heads, split = b->plan->kernels->split_keys;
+    const size_t stride = state_floats(work.rows, b->p->d_v);
+    const fattn_merge merge = {.partial = (int64_t)b->partial_floats,
+                               .stride = (int64_t)stride,
+                               .parts = i64_div_up(work.k1, split) - work.k0 / split - MUTANT(41, 0, 1)};
+    for (int64_t s = 0; s < merge.parts; s++)
+        for (int64_t head = 0; head < heads; head++) add_split(b, work, head, s, &merge);
+    for (int64_t head = 0; head < heads && b->placing; head++) {
+        fattn_merge *own = &b->plan->merges[b->n_merges + head];
+        *own = merge;
+        own->partial += head * merge.parts * merge.stride;
+    }
+    b->n_merges += heads;
 
-    const bool spans = work.k1 > work.k0 && work.k0 / split != (work.k1 - 1) / split;
-    if (seq->q_len <= SPLIT_Q_LEN && spans)
-        add_splits(b, work, split);
-    else
-        add_work(b, &work);
+    size_t floats;
+    if (stride == SIZE_MAX || !size_mul(stride, (size_t)(merge.parts * heads), &floats) ||
+        !size_add(b->partial_floats, floats, &b->partial_floats))
+        b->partial_floats = SIZE_MAX;
+}
+
+/* The block of packed rows from r on, with the hull of the keys it sees; kv_head is left to the caller. */
+static fattn_work block_at(const planner *b, int64_t s, int64_t r)
+{
+    const fattn_seq *seq = &b->p->seqs[s];
+    const int64_t rows = i64_min(packed_rows(b->p, seq) - r, b->block_rows);
+    const int64_t first = r / b->p->group, last = (r + rows - 1) / b->p->group;
+    const int64_t k0 = mask_interval(seq, first).lo;
+    return (fattn_work){.seq = s,
+                        .row0 = r,
+                        .rows = (int32_t)rows,
+                        .dot = is_dot(b, seq),
+                        .k0 = k0,
+                        .k1 = i64_max(k0, mask_interval(seq, last).hi),
+                        .merge = -1};
+}
+
+/* Few query rows whose keys reach over a split's border. */
+static bool is_split(const planner *b, const fattn_work *work)
+{
+    const int64_t split = b->plan->kernels->split_keys;
+    return b->p->seqs[work->seq].q_len <= SPLIT_Q_LEN && work->k1 > work->k0 &&
+           work->k0 / split != (work->k1 - 1) / split;
+}
+
+static void walk_seq(planner *b, int64_t s)
+{
+    const int64_t rows = packed_rows(b->p, &b->p->seqs[s]);
+    for (int64_t r = 0; r < rows; r += b->block_rows) {
+        const fattn_work work = block_at(b, s, r);
+        if (is_split(b, &work)) add_splits(b, work);
+    }
+    for (int64_t head = 0; head < b->p->n_kv_heads; head++)
+        for (int64_t r = 0; r < rows; r += b->block_rows) {
+            fattn_work work = block_at(b, s, r);
+            work.kv_head = head;
+            if (!is_split(b, &work)) add_work(b, &work);
+        }
 }
 
 static void walk(planner *b)
 {
-    for (int64_t s = 0; s < b->p->n_seqs; s++) {
-        const fattn_seq *seq = &b->p->seqs[s];
-        const int64_t rows = packed_rows(b->p, seq);
-        const bool dot = is_dot(b, seq);
-        for (int64_t head = 0; head < b->p->n_kv_heads; head++)
-            for (int64_t r = 0; r < rows; r += b->block_rows)
-                add_block(b, (fattn_work){.seq = s,
-                                          .kv_head = head,
-                                          .row0 = r,
-                                          .rows = (int32_t)i64_min(rows - r, b->block_rows),
-                                          .dot = dot});
-    }
+    for (int64_t s = 0; s < b->p->n_seqs; s++) walk_seq(b, s);
 }
 
 /* Upper bound of the number of (panel, split) pairs of a sequence over all heads; false on overflow. */

@@ -36,8 +36,8 @@ static const int npy_bytes[NPYS] = {48, 48, 56, 1, 0, 20};
 
 static const char *const safetensors_headers[] = {
     "{\"q\":{\"dtype\":\"F32\",\"shape\":[3,4],\"data_offsets\":[0,48]}}",
-    "{\"__metadata__\":{\"a\":\"b\"},\"q\":{\"dtype\":\"BF16\",\"shape\":[2,3],\"data_offsets\":[0,12]},"
-    "\"k\":{\"dtype\":\"I64\",\"shape\":[2],\"data_offsets\":[12,28]}}",
+    ("{\"__metadata__\":{\"a\":\"b\"},\"q\":{\"dtype\":\"BF16\",\"shape\":[2,3],"
+     "\"data_offsets\":[0,12]},\"k\":{\"dtype\":\"I64\",\"shape\":[2],\"data_offsets\":[12,28]}}"),
     "{\"q\":{\"dtype\":\"F8_E4M3\",\"shape\":[0,4],\"data_offsets\":[0,0]}}",
 };
 enum { SAFETENSORS = sizeof safetensors_headers / sizeof safetensors_headers[0] };
