@@ -61,8 +61,7 @@ static fattn_status check_inout(const fattn_tensor *tensor, const char *name, bo
                                 int64_t n)
 {
     TRY(check_dtype(tensor, name, i32_too));
-    TRY(array_check_shape(tensor, name, 1, &n));
-    return array_check_output(tensor, name);
+    return array_check_shape(tensor, name, 1, &n);
 }
 
 static fattn_status check_in(const fattn_tensor *tensor, const char *name, int rank, int64_t n,

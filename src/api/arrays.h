@@ -6,11 +6,6 @@
 
 #include "fattn/status.h"
 
-/* f64, f32, f16 and bf16 as double; stores round once. */
-bool array_is_float(fattn_dtype dtype);
-double array_get(const fattn_tensor *tensor, int64_t offset);
-void array_put(const fattn_tensor *tensor, int64_t offset, double value);
-
 /* i64 and i32. */
 bool array_is_int(fattn_dtype dtype);
 int64_t array_get_int(const fattn_tensor *tensor, int64_t offset);
@@ -21,8 +16,5 @@ bool array_holds(fattn_dtype dtype, int64_t value);
 /* E_SHAPE unless the tensor has exactly this shape. */
 fattn_status array_check_shape(const fattn_tensor *tensor, const char *name, int rank,
                                const int64_t *shape);
-
-/* E_SHAPE when a stride of 0 puts several elements of an output in one place. */
-fattn_status array_check_output(const fattn_tensor *tensor, const char *name);
 
 #endif

@@ -12,6 +12,7 @@
 #include "api/operator.h"
 #include "base/ints.h"
 #include "base/mutant.h"
+#include "core/element.h"
 
 typedef fattn_attention_update_args update_args;
 
@@ -65,11 +66,9 @@ static fattn_status check_outputs(const merge *m, fattn_dtype out_dtype, fattn_d
     const update_args *a = m->args;
     if (a->out) {
         TRY(check_out(a->out, "out", m, out_dtype));
-        TRY(array_check_output(a->out, "out"));
     }
     if (a->lse_out && a->update_type == 1) {
         TRY(check_lse(a->lse_out, "lse_out", m, stats_dtype));
-        TRY(array_check_output(a->lse_out, "lse_out"));
     }
     return FATTN_OK;
 }
@@ -86,7 +85,7 @@ static fattn_status check(const fattn_context *context, const update_args *a, fa
             "local_out: %lld entries, lse has %lld", (ll)a->local_out.count, (ll)a->lse.count);
 
     const fattn_tensor *out0 = a->local_out.data[0], *lse0 = a->lse.data[0];
-    REQUIRE(array_is_float(out0->dtype), FATTN_E_DTYPE,
+    REQUIRE(element_is_float(out0->dtype), FATTN_E_DTYPE,
             "local_out: is %s, must be f32, f16 or bf16", fattn_dtype_name(out0->dtype));
     REQUIRE(out0->rank == 2, FATTN_E_SHAPE, "local_out: rank %d, must be (M, D)", (int)out0->rank);
     TRY(lse_dtype(lse0, out0->dtype));
@@ -111,7 +110,7 @@ static double row_weights(const merge *m, int64_t r, double weight[PARTS_MAX], d
     double top = -INFINITY, sum = 0;
     for (int64_t i = 0; i < m->n_parts; i++) {
         const fattn_tensor *lse = m->args->lse.data[i];
-        const double x = array_get(lse, r * lse->strides[0]);
+        const double x = element_load(lse->data, lse->dtype, r * lse->strides[0]);
         weight[i] = MUTANT(70, x == INFINITY, false) ? -INFINITY : x;
         if (weight[i] > top) top = weight[i];
     }
@@ -129,7 +128,7 @@ static double merged_element(const merge *m, int64_t r, int64_t d, const double 
     for (int64_t i = 0; i < m->n_parts; i++) {
         if (weight[i] == 0) continue; /* may hold anything, NaN included */
         const fattn_tensor *part = m->args->local_out.data[i];
-        total += weight[i] * array_get(part, r * part->strides[0] + d * part->strides[1]);
+        total += weight[i] * element_load(part->data, part->dtype, r * part->strides[0] + d * part->strides[1]);
     }
     return total / sum;
 }
@@ -143,10 +142,10 @@ static void merge_row(const merge *m, int64_t r)
     const double empty_out = m->strict ? NAN : 0, empty_lse = m->strict ? NAN : INFINITY;
 
     for (int64_t d = 0; d < m->columns; d++)
-        array_put(out, r * out->strides[0] + d * out->strides[1],
+        element_store(out->data, out->dtype, r * out->strides[0] + d * out->strides[1],
                   nothing ? empty_out : merged_element(m, r, d, weight, sum));
     if (lse_out && m->args->update_type == 1)
-        array_put(lse_out, r * lse_out->strides[0],
+        element_store(lse_out->data, lse_out->dtype, r * lse_out->strides[0],
                   nothing ? empty_lse : largest + MUTANT(69, log(sum), sum));
 }
 

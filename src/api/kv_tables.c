@@ -26,7 +26,7 @@ static fattn_status check_output(const fattn_tensor *tensor, const char *name, i
             fattn_dtype_name(tensor->dtype));
     REQUIRE(tensor->rank == rank, FATTN_E_SHAPE, "%s: rank %d, must be %d", name, (int)tensor->rank,
             rank);
-    return array_check_output(tensor, name);
+    return tensor_check_output(tensor, name);
 }
 
 fattn_status fattn_kv_cache_block_table(const fattn_kv_cache *cache, const int64_t *sequences,

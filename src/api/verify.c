@@ -12,6 +12,7 @@
 #include "base/ints.h"
 #include "base/mutant.h"
 #include "core/mask.h"
+#include "core/element.h"
 #include "fattn/verify.h"
 #include "ref/ref.h"
 
@@ -72,8 +73,8 @@ static void judge(tally *t, const char *output, int64_t index, double got, doubl
 static double representable(fattn_dtype dtype, double x)
 {
     uint64_t cell[1];
-    ref_store(cell, dtype, 0, x);
-    return ref_load(cell, dtype, 0);
+    element_store(cell, dtype, 0, x);
+    return element_load(cell, dtype, 0);
 }
 
 static void judge_out(tally *t, const char *name, fattn_dtype dtype, int64_t index, double got,
@@ -132,7 +133,7 @@ static void verify_row(const verify_job *job, tally *t, const fattn_seq *seq, in
     const int64_t base = view_offset(p, &p->out, 0, NULL, seq->batch, head, seq->q_row0 + i);
     for (int64_t c = 0; c < p->d_v; c++) {
         const int64_t at = base + c * p->out.part[0].col_stride;
-        judge_out(t, "attention_out", p->out.dtype, at, ref_load(job->ptrs->out, p->out.dtype, at),
+        judge_out(t, "attention_out", p->out.dtype, at, element_load(job->ptrs->out, p->out.dtype, at),
                   row.out[c], row.out_bound[c]);
     }
     judge_stats(job, t, seq, head, i, &row);

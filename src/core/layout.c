@@ -231,6 +231,15 @@ bool tensor_overlaps(const fattn_tensor *tensor)
     return false;
 }
 
+fattn_status tensor_check_output(const fattn_tensor *tensor, const char *name)
+{
+    char shape[SHAPE_TEXT];
+    REQUIRE(!tensor_overlaps(tensor), FATTN_E_SHAPE,
+            "%s: %s: its strides put several elements into one place; an output needs memory for each",
+            name, tensor_print(tensor, shape, sizeof shape));
+    return FATTN_OK;
+}
+
 const char *tensor_print(const fattn_tensor *tensor, char *buffer, size_t size)
 {
     const bool sane = tensor->rank >= 0 && tensor->rank <= FATTN_MAX_RANK;

@@ -36,6 +36,8 @@ bool tensor_contiguous(const fattn_tensor *tensor);
 /* true when its strides may put two elements into one place; an output must not. Exact for what slicing,
  * transposing and padding make; other interleavings count as overlapping. */
 bool tensor_overlaps(const fattn_tensor *tensor);
+/* Refuses an output that overlaps itself; the tensor is checked. */
+fattn_status tensor_check_output(const fattn_tensor *tensor, const char *name);
 /* "f16[2,8,64]" into buffer; returns buffer. */
 const char *tensor_print(const fattn_tensor *tensor, char *buffer, size_t size);
 

@@ -80,14 +80,10 @@ static fattn_status check_tensors(const fattn_operator *op, const fattn_field *f
     return FATTN_OK;
 }
 
-static fattn_status check_tensor(const fattn_operator *op, const fattn_field *f,
-                                 const fattn_tensor *tensor, fattn_args_need need)
+static fattn_status check_tensor(const fattn_field *f, const fattn_tensor *tensor, fattn_args_need need)
 {
     TRY(tensor_check(tensor, f->name, need == ARGS_DATA));
-    REQUIRE(f->kind == FATTN_FIELD_TENSOR_IN || !tensor_overlaps(tensor), FATTN_E_SHAPE,
-            "%s: %s: its strides put several elements into one place; an output needs memory for each",
-            op->name, f->name);
-    return FATTN_OK;
+    return f->kind == FATTN_FIELD_TENSOR_IN ? FATTN_OK : tensor_check_output(tensor, f->name);
 }
 
 static fattn_status check_field(const fattn_operator *op, const fattn_field *f, const void *args,
@@ -106,7 +102,7 @@ static fattn_status check_field(const fattn_operator *op, const fattn_field *f, 
     case FATTN_FIELD_TENSOR_IN:
     case FATTN_FIELD_TENSOR_OUT:
     case FATTN_FIELD_TENSOR_INOUT:
-        return missing ? FATTN_OK : check_tensor(op, f, *(const fattn_tensor *const *)value, need);
+        return missing ? FATTN_OK : check_tensor(f, *(const fattn_tensor *const *)value, need);
     case FATTN_FIELD_TENSORS_IN: return check_tensors(op, f, value, need == ARGS_DATA);
     case FATTN_FIELD_INTS:
         return check_list(op, f, ((const fattn_int_array *)value)->data,

@@ -8,14 +8,13 @@
  * row does not see are never read: whatever lies there cannot matter. */
 #include "ref/ref.h"
 
-#include <assert.h>
 #include <math.h>
-#include <string.h>
 
 #include "base/half.h"
 #include "base/ints.h"
 #include "base/mutant.h"
 #include "core/bias.h"
+#include "core/element.h"
 #include "core/mask.h"
 
 static const double UNIT = MUTANT(28, 0x1p-24, 0x1p-18); /* u: half an fp32 ulp of 1 */
@@ -39,56 +38,6 @@ typedef struct row_work {
     double key_max, key_sum; /* over the keys alone: m and l without the sink */
     double max, sum;         /* with the sink */
 } row_work;
-
-double ref_load(const void *base, fattn_dtype dtype, int64_t index)
-{
-    const char *at = (const char *)base + index * (int64_t)fattn_dtype_size(dtype);
-    double f64;
-    float f32;
-    uint16_t bits;
-    switch (dtype) {
-    case FATTN_F64:
-        memcpy(&f64, at, sizeof f64);
-        return f64;
-    case FATTN_F32:
-        memcpy(&f32, at, sizeof f32);
-        return (double)f32;
-    case FATTN_F16:
-        memcpy(&bits, at, sizeof bits);
-        return (double)half_from_f16(bits);
-    case FATTN_BF16:
-        memcpy(&bits, at, sizeof bits);
-        return (double)half_from_bf16(bits);
-    default:
-        assert(false && "not a float dtype");
-        return 0.0;
-    }
-}
-
-void ref_store(void *base, fattn_dtype dtype, int64_t index, double value)
-{
-    char *at = (char *)base + index * (int64_t)fattn_dtype_size(dtype);
-    const float f32 = (float)value;
-    uint16_t bits;
-    switch (dtype) {
-    case FATTN_F64:
-        memcpy(at, &value, sizeof value);
-        return;
-    case FATTN_F32:
-        memcpy(at, &f32, sizeof f32);
-        return;
-    case FATTN_F16:
-        bits = half_to_f16_from_double(value);
-        memcpy(at, &bits, sizeof bits);
-        return;
-    case FATTN_BF16:
-        bits = half_to_bf16_from_double(value);
-        memcpy(at, &bits, sizeof bits);
-        return;
-    default:
-        assert(false && "not a float dtype");
-    }
-}
 
 static int64_t longest_kv(const fattn_problem *p)
 {
@@ -114,7 +63,7 @@ static void load_query(const row_work *w)
         const int64_t at = view_offset(w->p, view, part, w->ptrs->table, w->seq->batch, w->head,
                                        w->seq->q_row0 + w->i);
         for (int64_t c = 0; c < view->part[part].d; c++)
-            *q++ = ref_load(w->ptrs->q[part], view->dtype, at + c * view->part[part].col_stride);
+            *q++ = element_load(w->ptrs->q[part], view->dtype, at + c * view->part[part].col_stride);
     }
 }
 
@@ -130,7 +79,7 @@ static double dot(const row_work *w, int64_t j, double *absolute)
         const int64_t at = view_offset(w->p, view, part, w->ptrs->table, w->seq->batch, kv_head,
                                        w->seq->kv_row0 + j);
         for (int64_t c = 0; c < view->part[part].d; c++) {
-            const double product = *q++ * ref_load(w->ptrs->k[part], view->dtype,
+            const double product = *q++ * element_load(w->ptrs->k[part], view->dtype,
                                                    at + c * view->part[part].col_stride);
             sum += product;
             *absolute += fabs(product);
@@ -213,7 +162,7 @@ static void softmax_row(row_work *w)
 static double value_at(const row_work *w, int64_t row_offset, int64_t column)
 {
     const fattn_view *view = &w->p->v;
-    return ref_load(w->ptrs->v, view->dtype, row_offset + column * view->part[0].col_stride);
+    return element_load(w->ptrs->v, view->dtype, row_offset + column * view->part[0].col_stride);
 }
 
 static int64_t value_row(const row_work *w, int64_t j)
@@ -338,7 +287,7 @@ void ref_row(const fattn_problem *p, const fattn_ptrs *ptrs, const fattn_seq *se
     w.sigma = w.x + seq->kv_len;
     w.jump = w.sigma + seq->kv_len;
     w.prob = w.jump + seq->kv_len;
-    w.sink = p->sink ? ref_load(ptrs->sink, p->sink_dtype, head * p->sink_stride) : -INFINITY;
+    w.sink = p->sink ? element_load(ptrs->sink, p->sink_dtype, head * p->sink_stride) : -INFINITY;
 
     score_row(&w);
     if (w.key_max == -INFINITY) { /* nothing visible, or nothing but -inf: the same thing */

@@ -21,9 +21,4 @@ size_t ref_scratch(const fattn_problem *p);
 void ref_row(const fattn_problem *p, const fattn_ptrs *ptrs, const fattn_seq *seq, int64_t head,
              int64_t i, double *scratch, fattn_ref_row *row);
 
-/* Element `index` of an array of any float dtype, widened exactly. */
-double ref_load(const void *base, fattn_dtype dtype, int64_t index);
-/* Rounds once. */
-void ref_store(void *base, fattn_dtype dtype, int64_t index, double value);
-
 #endif

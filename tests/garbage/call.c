@@ -21,20 +21,19 @@ void call_note(call *c, const char *format, ...)
 
 /* ---- what tensors claim ----------------------------------------------------------------------- */
 
-int64_t tensor_count(const fattn_tensor *t)
-{
-    int64_t count = 1;
-    for (int i = 0; i < t->rank; i++)
-        if (t->shape[i] == 0) return 0;
-    for (int i = 0; i < t->rank; i++) count *= t->shape[i];
-    return count;
-}
-
-static bool empty(const fattn_tensor *t)
+bool tensor_empty(const fattn_tensor *t)
 {
     for (int i = 0; i < t->rank; i++)
         if (t->shape[i] == 0) return true;
     return false;
+}
+
+int64_t tensor_count(const fattn_tensor *t)
+{
+    int64_t count = 1;
+    if (tensor_empty(t)) return 0;
+    for (int i = 0; i < t->rank; i++) count *= t->shape[i];
+    return count;
 }
 
 /* Saturates far beyond 63 bits, so that sums of products stay comparable. */
@@ -56,7 +55,7 @@ bool tensor_span(const fattn_tensor *t, int64_t *low, int64_t *high)
     if (t->rank < 0 || t->rank > FATTN_MAX_RANK || size == 0) return false;
     for (int i = 0; i < t->rank; i++)
         if (t->shape[i] < 0) return false;
-    if (empty(t)) return true;
+    if (tensor_empty(t)) return true;
     for (int i = 0; i < t->rank; i++) {
         const __int128 reach = product(t->shape[i] - 1, t->strides[i]);
         count = product(count, t->shape[i]);
@@ -81,7 +80,7 @@ tensor_state call_state(const call_tensor *t)
 {
     int64_t low, high;
     if (!tensor_span(&t->t, &low, &high)) return TENSOR_MALFORMED;
-    if (empty(&t->t)) return TENSOR_TAME;
+    if (tensor_empty(&t->t)) return TENSOR_TAME;
     const int64_t size = (int64_t)fattn_dtype_size(t->t.dtype), reach = wild_reach() / size;
     if (high - low + 1 <= (int64_t)t->slot.capacity / size && tensor_count(&t->t) <= TAME_ELEMENTS)
         return TENSOR_TAME;
@@ -92,7 +91,7 @@ static void place(call_tensor *t)
 {
     int64_t low, high;
     t->t.data = wild_middle();
-    if (call_state(t) == TENSOR_TAME && !empty(&t->t)) {
+    if (call_state(t) == TENSOR_TAME && !tensor_empty(&t->t)) {
         tensor_span(&t->t, &low, &high);
         t->t.data = fenced_end(&t->slot) - (size_t)(high + 1) * fattn_dtype_size(t->t.dtype);
     }

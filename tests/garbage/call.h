@@ -105,7 +105,8 @@ bool call_only_elements(const call *c, unsigned char canary);
 bool tensor_span(const fattn_tensor *t, int64_t *low, int64_t *high);
 /* The byte offset of element number i in row-major order, from data. */
 int64_t tensor_byte(const fattn_tensor *t, int64_t i);
-int64_t tensor_count(const fattn_tensor *t);
+int64_t tensor_count(const fattn_tensor *t); /* of a well-formed one */
+bool tensor_empty(const fattn_tensor *t);
 
 void call_note(call *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -110,7 +110,7 @@ static void find_silent(call *c, const fattn_tensor *shapes)
 {
     for (int i = 0, output = 0; i < c->op->n_fields; i++) {
         if (c->op->fields[i].kind != FATTN_FIELD_TENSOR_OUT) continue;
-        const bool silent = tensor_count(&shapes[output++]) == 0;
+        const bool silent = tensor_empty(&shapes[output++]);
         for (int t = 0; t < c->n_tensors; t++)
             if (c->tensors[t].field == &c->op->fields[i]) c->tensors[t].silent = silent;
     }
@@ -215,7 +215,7 @@ static const char *tensor_without_data(const call *c)
 {
     for (int i = 0; i < c->n_tensors; i++) {
         const call_tensor *t = &c->tensors[i];
-        if (t->no_data && call_uses(c, t) && call_state(t) != TENSOR_MALFORMED && tensor_count(&t->t) > 0)
+        if (t->no_data && call_uses(c, t) && call_state(t) != TENSOR_MALFORMED && !tensor_empty(&t->t))
             return t->field->name;
     }
     return NULL;

@@ -3,6 +3,7 @@
  * the same for any number of threads, inside the workspace it asked for, and nothing where nobody
  * asked. */
 #include "core/backend.h"
+#include "core/element.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -131,9 +132,9 @@ static void check_against_rows(const packed *x)
                 const int64_t token = seq->q_row0 + i;
                 for (int64_t c = 0; c < DV; c++) {
                     uint64_t cell = 0;
-                    ref_store(&cell, x->p.out.dtype, 0, out[c]);
-                    assert_true(ref_load(x->out, x->p.out.dtype, (token * HEADS + h) * DV + c) ==
-                                ref_load(&cell, x->p.out.dtype, 0));
+                    element_store(&cell, x->p.out.dtype, 0, out[c]);
+                    assert_true(element_load(x->out, x->p.out.dtype, (token * HEADS + h) * DV + c) ==
+                                element_load(&cell, x->p.out.dtype, 0));
                 }
                 const int64_t at = (seq->q_row0 * HEADS + h * seq->q_len + i) * REPLICAS;
                 for (int64_t r = 0; r < REPLICAS; r++) {

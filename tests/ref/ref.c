@@ -2,6 +2,7 @@
 /* ref.c — the hand-computed anchors of the specification as problems, rows without a key, and what
  * NaN and infinity may reach. Figures are the specification's own, compared to the digits it gives.
  */
+#include "core/element.h"
 #include "ref/ref.h"
 
 #include <float.h>
@@ -422,9 +423,9 @@ static void load_and_store(void **state)
     };
     for (size_t n = 0; n < sizeof list / sizeof list[0]; n++) {
         uint64_t cells[3] = {0, 0, 0};
-        ref_store(cells, list[n].dtype, 1, list[n].exact);
-        assert_true(ref_load(cells, list[n].dtype, 1) == list[n].rounded);
-        assert_true(ref_load(cells, list[n].dtype, 0) == 0.0);
+        element_store(cells, list[n].dtype, 1, list[n].exact);
+        assert_true(element_load(cells, list[n].dtype, 1) == list[n].rounded);
+        assert_true(element_load(cells, list[n].dtype, 0) == 0.0);
     }
 }
 
