@@ -2,13 +2,14 @@
 # A thin face over CMake. `make demo` and `make test` do all the set-up themselves.
 JOBS := $(shell nproc 2>/dev/null || echo 2)
 PREFIX ?= /usr/local
+CONFIGURE ?=           # more options for cmake, such as -DFATTN_WERROR=ON
 R := build/release
 MAKEFLAGS += --no-print-directory
 
 .PHONY: all demo test test-full bench sanitize fuzz mutants install deps clean
 all:
 	@sh scripts/deps.sh build
-	@cmake --preset release -DFATTN_BUILD_TESTS=OFF >/dev/null
+	@cmake --preset release -DFATTN_BUILD_TESTS=OFF $(CONFIGURE) >/dev/null
 	@cmake --build $(R) -j $(JOBS)
 
 demo: all            # the main job on real tensors; under a minute
@@ -24,7 +25,8 @@ test-full: tests-built
 tests-built:
 	@sh scripts/deps.sh test
 	@sh scripts/venv.sh
-	@cmake --preset release -DFATTN_BUILD_TESTS=ON -DFATTN_PYTHON=$(CURDIR)/.venv/bin/python >/dev/null
+	@cmake --preset release -DFATTN_BUILD_TESTS=ON -DFATTN_PYTHON=$(CURDIR)/.venv/bin/python \
+	    $(CONFIGURE) >/dev/null
 	@cmake --build $(R) -j $(JOBS)
 
 bench: all           # the guide's configurations against standard attention
@@ -33,11 +35,12 @@ bench: all           # the guide's configurations against standard attention
 sanitize:            # the tests once more under ASan + UBSan, then under TSan
 	@sh scripts/deps.sh test
 	@set -e; for preset in asan tsan; do \
-	    cmake --preset $$preset >/dev/null; cmake --build build/$$preset -j $(JOBS); \
+	    cmake --preset $$preset -DFATTN_BUILD_TESTS=ON >/dev/null; cmake --build build/$$preset -j $(JOBS); \
 	    sh scripts/test.sh build/$$preset -LE long; done
 
-fuzz: tests-built    # random calls with a new seed each time, against the NumPy oracle
+fuzz: tests-built    # random calls against the NumPy oracle; then the fuzzers, where clang is
 	@sh tests/python/run.sh .venv/bin/python $(R)/libfattn.so --cases 20000 --seed random
+	@sh scripts/fuzz.sh
 
 mutants:             # breaks one place after the other on purpose; every time a test must notice
 	@sh scripts/deps.sh test

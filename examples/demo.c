@@ -349,6 +349,7 @@ int main(int argc, char **argv)
     fattn_context_options options;
     fattn_context_options_init(&options);
     options.warn = print_warning;
+    options.pin_threads = 1; /* the table at the end compares times */
     demo_must(fattn_context_create(&d.context, &options), "context");
     bool fine = demo_load(&d, argc > 1 ? argv[1] : DEMO_DATA);
     if (fine && d.length <= PROMPT) {

@@ -5,7 +5,7 @@
 #                      it, elsewhere ends with that line. What is only optional never stops a build.
 set -eu
 packages='gcc g++ cmake make pkg-config libc6-dev libcmocka-dev libjansson-dev libopenblas-dev
-libcairo2-dev python3-venv'
+python3-venv'
 line=$(echo apt-get update '&&' apt-get install -y --no-install-recommends $packages)
 cc=${CC:-cc}
 
@@ -25,7 +25,6 @@ look() { # sets required, optional: what is missing, in words
     cmake_new_enough || required="$required, CMake 3.25 or later"
     has_header jansson.h || optional="$optional, jansson"
     has_header cblas.h || optional="$optional, OpenBLAS"
-    has_header cairo/cairo.h || optional="$optional, cairo"
     if [ "$1" = test ]; then
         has_header cmocka.h || required="$required, cmocka"
         has_command c++ || required="$required, a C++ compiler"

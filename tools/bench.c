@@ -29,6 +29,7 @@ static int open_context(const cli_values *values, const problem_line *line, fatt
 {
     fattn_context_options options;
     fattn_context_options_init(&options);
+    options.pin_threads = 1;
     if (line != NULL) line_options(line, &options);
     int64_t threads = options.threads;
     const int code = cli_get_int(values, "threads", 1, 4096, &threads);

@@ -17,6 +17,7 @@ typedef struct worker_start {
 } worker_start;
 
 struct bench_pool {
+    cpu_set_t cpus; /* of the creating thread; worker w keeps to the w-th of them */
     pthread_mutex_t lock;
     pthread_cond_t wake;
     atomic_uint generation; /* changes under the lock */
@@ -58,10 +59,25 @@ static void start_generation(bench_pool *pool)
     pthread_mutex_unlock(&pool->lock);
 }
 
+static void pin(const cpu_set_t *cpus, int worker)
+{
+    const int count = CPU_COUNT(cpus);
+    int skip = count > 0 ? worker % count : 0;
+    for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (!CPU_ISSET(cpu, cpus) || skip-- > 0) continue;
+        cpu_set_t one;
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        (void)sched_setaffinity(0, sizeof one, &one); /* refused: it runs where it may */
+        return;
+    }
+}
+
 static void *worker_main(void *arg)
 {
     const worker_start *start = arg;
     bench_pool *pool = start->pool;
+    pin(&pool->cpus, start->worker);
     for (unsigned seen = 0;; seen++) {
         await_generation(pool, seen);
         if (atomic_load(&pool->stop)) return NULL;
@@ -77,6 +93,7 @@ bench_pool *bench_pool_create(int threads)
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->wake, NULL);
     pool->threads = threads > 1 ? threads : 1;
+    sched_getaffinity(0, sizeof pool->cpus, &pool->cpus);
     pool->ids = calloc((size_t)pool->threads, sizeof *pool->ids);
     pool->starts = calloc((size_t)pool->threads, sizeof *pool->starts);
     bool fine = pool->ids != NULL && pool->starts != NULL;
@@ -85,6 +102,7 @@ bench_pool *bench_pool_create(int threads)
         fine = pthread_create(&pool->ids[w], NULL, worker_main, &pool->starts[w]) == 0;
         if (fine) pool->started++;
     }
+    if (fine) pin(&pool->cpus, 0);
     if (fine) return pool;
     bench_pool_destroy(pool);
     return NULL;
@@ -98,6 +116,7 @@ void bench_pool_destroy(bench_pool *pool)
     for (int w = 1; w <= pool->started; w++) pthread_join(pool->ids[w], NULL);
     pthread_cond_destroy(&pool->wake);
     pthread_mutex_destroy(&pool->lock);
+    sched_setaffinity(0, sizeof pool->cpus, &pool->cpus);
     free(pool->ids);
     free(pool->starts);
     free(pool);

@@ -7,7 +7,7 @@
  * Environment, read once at the first context (a field of the options wins):
  *   FATTN_ISA      scalar | avx2 | avx512 | neon      FATTN_THREADS  number of threads
  *   FATTN_STRICT   1 = the vendor's behaviour          FATTN_LOG      1 = warnings to stderr
- *   FATTN_BACKEND  cpu | ref */
+ *   FATTN_BACKEND  cpu | ref                            FATTN_PIN      1 = bind the library's threads */
 #ifndef FATTN_CONTEXT_H
 #define FATTN_CONTEXT_H
 
@@ -51,6 +51,8 @@ typedef struct fattn_context_options {
     size_t size;             /* set by fattn_context_options_init() */
     int threads;             /* 0 = FATTN_THREADS, else min(affinity mask, cgroup quota) */
     int strict;              /* -1 = FATTN_STRICT, 0 = default behaviour, 1 = the vendor's */
+    int pin_threads;         /* -1 = FATTN_PIN, 1 = each of the library's own threads keeps to one CPU of
+                                the mask at creation (the caller's thread is left alone), 0 = none does */
     const char *isa;         /* NULL = FATTN_ISA, else the best one; copied */
     const char *backend;     /* NULL = FATTN_BACKEND, else the first that accepts; "cpu" or "ref" */
     fattn_compute compute;   /* FATTN_COMPUTE_F32 */

@@ -34,7 +34,7 @@ static void libc_free(void *self, void *memory)
 void fattn_context_options_init(fattn_context_options *options)
 {
     if (!options) return;
-    *options = (fattn_context_options){.size = sizeof *options, .strict = -1};
+    *options = (fattn_context_options){.size = sizeof *options, .strict = -1, .pin_threads = -1};
 }
 
 static fattn_status check_size(const fattn_context_options *options)
@@ -58,6 +58,8 @@ static fattn_status check_values(const fattn_context_options *options)
     const fattn_executor *executor = &options->executor;
     REQUIRE(options->strict >= -1 && options->strict <= 1, FATTN_E_ARG,
             "strict: %d is not -1, 0 or 1", options->strict);
+    REQUIRE(options->pin_threads >= -1 && options->pin_threads <= 1, FATTN_E_ARG,
+            "pin_threads: %d is not -1, 0 or 1", options->pin_threads);
     REQUIRE(options->threads >= 0 && options->threads <= THREADS_MAX, FATTN_E_ARG,
             "threads: %d is not in 0..%d (0 = as many as this process may use)", options->threads,
             (int)THREADS_MAX);
@@ -183,6 +185,8 @@ fattn_status fattn_context_create(fattn_context **context, const fattn_context_o
             return error_set(FATTN_E_NOMEM, "out of memory: no room for a pool of %d threads",
                              settled.threads);
         }
+        const bool pin = options->pin_threads < 0 ? env_get()->pin : options->pin_threads == 1;
+        if (pin) pool_pin(made->pool);
     }
     *context = made;
     return FATTN_OK;

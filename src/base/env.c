@@ -38,6 +38,7 @@ static void read_all(void)
         .backend = copy_value("FATTN_BACKEND", backend_text),
         .threads_text = copy_value("FATTN_THREADS", threads_text),
         .strict = is_on("FATTN_STRICT"),
+        .pin = is_on("FATTN_PIN"),
         .log = is_on("FATTN_LOG"),
     };
 }

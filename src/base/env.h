@@ -10,6 +10,7 @@ typedef struct fattn_env {
     const char *backend; /* NULL = unset */
     const char *threads_text; /* NULL = unset; checked at context creation */
     bool strict;
+    bool pin;
     bool log;
 } fattn_env;
 

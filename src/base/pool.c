@@ -17,6 +17,7 @@
 #include "base/pool.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -45,6 +46,8 @@ struct fattn_pool {
     int workers;   /* wanted, the caller included */
     int n_threads; /* running */
     bool started;
+    bool pinned;
+    cpu_set_t cpus; /* when pinned */
     int64_t
         spin_ns; /* 0 when workers outnumber the CPUs: spinning would steal from a working thread */
     _Atomic uint64_t owner; /* 0 = free, else generation << 1 | 1 */
@@ -181,6 +184,20 @@ static void reset(fattn_pool *pool)
     pool->generation = atomic_load(&generation);
 }
 
+/* A CPU that has gone meanwhile is no reason to fail: the thread then runs where it may. */
+static void pin(const fattn_pool *pool, const pool_thread *thread)
+{
+    int skip = thread->worker % CPU_COUNT(&pool->cpus);
+    for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (!CPU_ISSET(cpu, &pool->cpus) || skip-- > 0) continue;
+        cpu_set_t one;
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        (void)pthread_setaffinity_np(thread->handle, sizeof one, &one);
+        return;
+    }
+}
+
 /* Starts what the system gives; a loop is right with any number of threads. */
 static void start(fattn_pool *pool)
 {
@@ -192,6 +209,7 @@ static void start(fattn_pool *pool)
         pool_thread *thread = &pool->threads[pool->n_threads];
         *thread = (pool_thread){.pool = pool, .worker = pool->n_threads + 1};
         if (pthread_create(&thread->handle, NULL, thread_main, thread) != 0) break;
+        if (pool->pinned) pin(pool, thread);
         pool->n_threads++;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -276,6 +294,11 @@ fattn_pool *pool_create(const fattn_allocator *allocator, int workers)
     pool->spin_ns = workers <= cpu_default_threads() ? SPIN_NS : 0;
     reset(pool);
     return pool;
+}
+
+void pool_pin(fattn_pool *pool)
+{
+    pool->pinned = sched_getaffinity(0, sizeof pool->cpus, &pool->cpus) == 0;
 }
 
 void pool_destroy(fattn_pool *pool)

@@ -135,6 +135,86 @@ static void the_workspace_is_exact(void **state)
     free(c), free(expected);
 }
 
+/* An allocator that counts and fails at the n-th call. */
+typedef struct counter {
+    long calls, live, fail_at;
+    size_t bytes, peak;
+} counter;
+
+enum { HEADER = 64 }; /* before each block: its size */
+
+static void *counting_alloc(void *self, size_t bytes)
+{
+    counter *count = self;
+    if (++count->calls == count->fail_at) return NULL;
+    char *memory = aligned_alloc(HEADER, HEADER + (bytes + HEADER - 1) / HEADER * HEADER);
+    if (!memory) return NULL;
+    memcpy(memory, &bytes, sizeof bytes);
+    count->live++;
+    count->bytes += bytes;
+    if (count->bytes > count->peak) count->peak = count->bytes;
+    return memory + HEADER;
+}
+
+static void counting_free(void *self, void *memory)
+{
+    counter *count = self;
+    size_t bytes;
+    memcpy(&bytes, (char *)memory - HEADER, sizeof bytes);
+    count->live--;
+    count->bytes -= bytes;
+    free((char *)memory - HEADER);
+}
+
+static fattn_context *counting_context(counter *count)
+{
+    fattn_context_options options;
+    fattn_context_options_init(&options);
+    options.threads = 2;
+    options.allocator =
+        (fattn_allocator){.self = count, .alloc = counting_alloc, .free = counting_free};
+    fattn_context *context = NULL;
+    assert_int_equal(fattn_context_create(&context, &options), FATTN_OK);
+    return context;
+}
+
+/* Workspace and peak memory of one planned causal call over `length` tokens; nothing is computed. */
+static size_t peak_of(int64_t length, size_t *workspace)
+{
+    counter count = {0};
+    fattn_context *context = counting_context(&count);
+    const int64_t shape[] = {1, 2, length, 64};
+    const fattn_tensor t = fattn_tensor_contiguous(NULL, FATTN_F16, 4, shape);
+    fattn_fusion_attention_args args;
+    fattn_fusion_attention_args_init(&args);
+    args.query = args.key = args.value = args.attention_out = &t;
+    args.input_layout = "BNSD", args.sparse_mode = 3;
+    fattn_plan *plan = NULL;
+    const size_t before = count.bytes;
+    assert_int_equal(fattn_fusion_attention_workspace(context, &args, workspace), FATTN_OK);
+    count.peak = count.bytes;
+    assert_int_equal(fattn_fusion_attention_plan(context, &args, &plan), FATTN_OK);
+    const size_t peak = count.peak - before;
+    fattn_plan_destroy(plan);
+    assert_int_equal(count.bytes, before);
+    fattn_context_destroy(context);
+    return peak;
+}
+
+/* 16 times the length is 256 times the scores: the workspace is the same, and the plan's list of items
+ * grows with the rows, by less than a byte per row and head. */
+static void memory_does_not_grow_with_the_scores(void **state)
+{
+    (void)state;
+    size_t short_workspace = 0, long_workspace = 0;
+    const size_t short_peak = peak_of(1024, &short_workspace);
+    const size_t long_peak = peak_of(16384, &long_workspace);
+    assert_int_equal(short_workspace, long_workspace);
+    assert_true(short_workspace > 0);
+    assert_true(long_peak >= long_workspace && short_peak >= short_workspace);
+    assert_true(long_peak - short_peak < 2 * 16384);
+}
+
 /* A context whose executor runs the plan again from inside the first run. */
 static struct {
     fattn_plan *plan;
@@ -183,38 +263,6 @@ static void a_busy_workspace_is_refused_not_shared(void **state)
     nested.plan = NULL;
     free(nested.workspace), free(nested.inner), free(outer), free(expected), free(expected_inner);
     fattn_context_destroy(context);
-}
-
-/* An allocator that counts and fails at the n-th call. */
-typedef struct counter {
-    long calls, live, fail_at;
-} counter;
-
-static void *counting_alloc(void *self, size_t bytes)
-{
-    counter *count = self;
-    if (++count->calls == count->fail_at) return NULL;
-    void *memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
-    count->live += memory != NULL;
-    return memory;
-}
-
-static void counting_free(void *self, void *memory)
-{
-    ((counter *)self)->live--;
-    free(memory);
-}
-
-static fattn_context *counting_context(counter *count)
-{
-    fattn_context_options options;
-    fattn_context_options_init(&options);
-    options.threads = 2;
-    options.allocator =
-        (fattn_allocator){.self = count, .alloc = counting_alloc, .free = counting_free};
-    fattn_context *context = NULL;
-    assert_int_equal(fattn_context_create(&context, &options), FATTN_OK);
-    return context;
 }
 
 static void a_run_allocates_nothing(void **state)
@@ -331,6 +379,7 @@ int main(void)
         cmocka_unit_test(what_the_plan_did_not_know_is_refused),
         cmocka_unit_test(a_plan_needs_its_outputs),
         cmocka_unit_test(the_workspace_is_exact),
+        cmocka_unit_test(memory_does_not_grow_with_the_scores),
         cmocka_unit_test(a_busy_workspace_is_refused_not_shared),
         cmocka_unit_test(a_run_allocates_nothing),
         cmocka_unit_test(every_allocation_may_fail),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* allocation.c — every allocation of every call fails once: E_NOMEM with "out of memory", no output
- * touched, nothing leaked, and the next call gives the right bits. The same for the creation of threads
- * (linked with --wrap=pthread_create): calls work with as many as there are. */
+ * touched, nothing leaked, and the next call gives the right bits. The same for the creation of
+ * threads (linked with --wrap=pthread_create): calls work with as many as there are. */
 #include "cm.h"
 
 #include <errno.h>
@@ -15,21 +15,26 @@
 
 enum { CANARY = 0xa5, LINES = 24, MANY = 1000 };
 
-/* ---- threads that cannot be had --------------------------------------------------------------- */
+/* ---- threads that cannot be had ---------------------------------------------------------------
+ */
 
 static int creations, creations_fail_from; /* 0 = none fails */
 
-int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg);
-int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg);
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *),
+                          void *arg);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *),
+                          void *arg);
 
-int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg)
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *),
+                          void *arg)
 {
     creations++;
     if (creations_fail_from && creations >= creations_fail_from) return EAGAIN;
     return __real_pthread_create(thread, attr, start, arg);
 }
 
-/* ---- contexts --------------------------------------------------------------------------------- */
+/* ---- contexts ---------------------------------------------------------------------------------
+ */
 
 static meter memory;
 
@@ -72,9 +77,11 @@ static bool starved(void)
     return atomic_load(&memory.refused) > 0;
 }
 
-/* ---- one thing that may fail ------------------------------------------------------------------ */
+/* ---- one thing that may fail ------------------------------------------------------------------
+ */
 
-/* What is tried: 0 = the call, 1 = workspace, 2 = shapes, 3 = estimate, 4 = verify, 5 = plan and run. */
+/* What is tried: 0 = the call, 1 = workspace, 2 = shapes, 3 = estimate, 4 = verify, 5 = plan and
+ * run. */
 enum { WAYS = 6 };
 static const char *const ways[WAYS] = {"call", "workspace", "shapes", "estimate", "verify", "plan"};
 
@@ -99,12 +106,18 @@ static fattn_status try_way(const call *c, fattn_context *context, int way)
     fattn_verify_report report = {.size = sizeof report};
     size_t bytes;
     switch (way) {
-    case 0: return c->op->call(context, c->args);
-    case 1: return c->op->workspace(context, c->args, &bytes);
-    case 2: return c->op->shapes(context, c->args, shapes);
-    case 3: return fattn_estimate_memory(context, c->op, c->args, &estimate);
-    case 4: return fattn_verify(context, c->op, c->args, &report);
-    default: return try_plan(c, context);
+    case 0:
+        return c->op->call(context, c->args);
+    case 1:
+        return c->op->workspace(context, c->args, &bytes);
+    case 2:
+        return c->op->shapes(context, c->args, shapes);
+    case 3:
+        return fattn_estimate_memory(context, c->op, c->args, &estimate);
+    case 4:
+        return fattn_verify(context, c->op, c->args, &report);
+    default:
+        return try_plan(c, context);
     }
 }
 
@@ -138,7 +151,8 @@ static void compare(const call *c, const char *when, const unsigned char *right,
     free(now);
 }
 
-static void run_well(call *c, fattn_context *context, const char *when, const unsigned char *right, size_t n)
+static void run_well(call *c, fattn_context *context, const char *when, const unsigned char *right,
+                     size_t n)
 {
     call_arm(c, CANARY);
     if (c->op->call(context, c->args) != FATTN_OK)
@@ -156,8 +170,8 @@ static void must_be_clean(const call *c, int way, long n, fattn_status status)
 }
 
 /* Every n until nothing fails any more; returns how many there were. */
-static long starve_way(call *c, fattn_context *context, int way, bool on, const unsigned char *right,
-                       size_t n_right)
+static long starve_way(call *c, fattn_context *context, int way, bool on,
+                       const unsigned char *right, size_t n_right)
 {
     for (long n = 1; n < MANY; n++) {
         const long live = atomic_load(&memory.live);
@@ -213,7 +227,8 @@ static void test_every_allocation_of_every_operator(void **state)
     }
 }
 
-/* ---- contexts and caches ---------------------------------------------------------------------- */
+/* ---- contexts and caches ----------------------------------------------------------------------
+ */
 
 static void test_every_allocation_of_a_context(void **state)
 {
@@ -266,15 +281,24 @@ static fattn_status cache_step(fattn_kv_cache *cache, int step)
     const fattn_tensor one = some_rows(1), five = some_rows(5), eight = some_rows(8);
     int64_t id;
     switch (step) {
-    case 0: return fattn_kv_cache_add(cache, &id);
-    case 1: return fattn_kv_cache_append(cache, 0, &five, &five);
-    case 2: return fattn_kv_cache_fork(cache, 0, &id);
-    case 3: return fattn_kv_cache_append(cache, 1, &one, &one); /* copies the shared block */
-    case 4: return fattn_kv_cache_extend(cache, 0, 9);
-    case 5: return fattn_kv_cache_fork(cache, 1, &id);
-    case 6: return fattn_kv_cache_append(cache, 2, &eight, &eight);
-    case 7: return fattn_kv_cache_truncate(cache, 0, 3);
-    default: return fattn_kv_cache_free(cache, 1);
+    case 0:
+        return fattn_kv_cache_add(cache, &id);
+    case 1:
+        return fattn_kv_cache_append(cache, 0, &five, &five);
+    case 2:
+        return fattn_kv_cache_fork(cache, 0, &id);
+    case 3:
+        return fattn_kv_cache_append(cache, 1, &one, &one); /* copies the shared block */
+    case 4:
+        return fattn_kv_cache_extend(cache, 0, 9);
+    case 5:
+        return fattn_kv_cache_fork(cache, 1, &id);
+    case 6:
+        return fattn_kv_cache_append(cache, 2, &eight, &eight);
+    case 7:
+        return fattn_kv_cache_truncate(cache, 0, 3);
+    default:
+        return fattn_kv_cache_free(cache, 1);
     }
 }
 
@@ -294,7 +318,8 @@ static fattn_kv_cache *new_cache(fattn_context *context, fattn_status *status)
     return cache;
 }
 
-/* Step `hurt` runs with its n-th allocation failing, and then once more without. true = it failed. */
+/* Step `hurt` runs with its n-th allocation failing, and then once more without. true = it failed.
+ */
 static bool live_once(fattn_context *context, int hurt, long n)
 {
     fattn_status status;
@@ -321,7 +346,8 @@ static bool live_once(fattn_context *context, int hurt, long n)
             if (!failed) continue;
         }
         if (cache_step(cache, step) != FATTN_OK)
-            fail_msg("cache step %d after a failure in step %d: %s", step, hurt, fattn_error_message());
+            fail_msg("cache step %d after a failure in step %d: %s", step, hurt,
+                     fattn_error_message());
     }
     assert_int_equal(fattn_kv_cache_length(cache, 0), 3);
     assert_int_equal(fattn_kv_cache_length(cache, 2), 14);
@@ -345,11 +371,13 @@ static void test_every_allocation_of_a_cache(void **state)
     done(context);
 }
 
-/* ---- no threads ------------------------------------------------------------------------------- */
+/* ---- no threads -------------------------------------------------------------------------------
+ */
 
 /* Bigger than the small lines, so that there is work for several. */
 static const char *const wide[] = {
-    "fusion_attention input_layout=BNSD query=f16[2,8,40,16] key=f16[2,4,60,16] value=f16[2,4,60,16]"
+    "fusion_attention input_layout=BNSD query=f16[2,8,40,16] key=f16[2,4,60,16] "
+    "value=f16[2,4,60,16]"
     " sparse_mode=3",
     "incre_flash_attention input_layout=BNSD num_heads=4 num_key_value_heads=2 query=f32[1,4,1,16]"
     " key=f32[1,2,1500,16] value=f32[1,2,1500,16]",

@@ -22,8 +22,8 @@ static long current_number;
 static void say(int signal_number)
 {
     char text[256];
-    const int n = snprintf(text, sizeof text, "\nFAILED: signal %d in: --op %s --number %ld\n  ", signal_number,
-                           current ? current->op->name : "?", current_number);
+    const int n = snprintf(text, sizeof text, "\nFAILED: signal %d in: --op %s --number %ld\n  ",
+                           signal_number, current ? current->op->name : "?", current_number);
     ssize_t written = write(1, text, (size_t)n);
     if (current) {
         written += write(1, current->text, strlen(current->text));
@@ -62,7 +62,8 @@ static void one(session *s, call **calls, int n_calls, long number)
         call_damage(current, &from);
         good = judge_call(&s->j, current, &from);
     }
-    if (s->verbose) printf("%ld: %s\n  %s\n  %s\n", number, current->text, current->log, fattn_error_message());
+    if (s->verbose)
+        printf("%ld: %s\n  %s\n  %s\n", number, current->text, current->log, fattn_error_message());
     if (!good) fail(s);
 }
 
@@ -116,11 +117,16 @@ int main(int argc, char **argv)
     const char *name = NULL, *text = getenv("FATTN_GARBAGE_COUNT");
     s.count = text ? atol(text) : COUNT;
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--verbose") == 0) s.verbose = true;
-        else if (i + 1 == argc) return 64;
-        else if (strcmp(argv[i], "--op") == 0) name = argv[++i];
-        else if (strcmp(argv[i], "--count") == 0) s.count = atol(argv[++i]);
-        else if (strcmp(argv[i], "--number") == 0) s.only = atol(argv[++i]);
+        if (strcmp(argv[i], "--verbose") == 0)
+            s.verbose = true;
+        else if (i + 1 == argc)
+            return 64;
+        else if (strcmp(argv[i], "--op") == 0)
+            name = argv[++i];
+        else if (strcmp(argv[i], "--count") == 0)
+            s.count = atol(argv[++i]);
+        else if (strcmp(argv[i], "--number") == 0)
+            s.only = atol(argv[++i]);
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
     install();
@@ -129,7 +135,8 @@ int main(int argc, char **argv)
     const fattn_operator *ops = fattn_operators(&n);
     for (int i = 0; i < n; i++)
         if (!name || strcmp(ops[i].name, name) == 0) one_operator(&s, &ops[i]);
-    printf("%ld calls: ok %ld, arg %ld, shape %ld, dtype %ld, unsupported %ld, no memory %ld; wild memory "
+    printf("%ld calls: ok %ld, arg %ld, shape %ld, dtype %ld, unsupported %ld, no memory %ld; wild "
+           "memory "
            "touched as claimed %ld, not called %ld\n",
            s.j.calls, s.j.by_status[0], s.j.by_status[1], s.j.by_status[2], s.j.by_status[3],
            s.j.by_status[4], s.j.by_status[5], s.j.touched, s.j.skipped);

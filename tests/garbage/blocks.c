@@ -19,23 +19,41 @@ typedef struct table_case {
 
 static const table_case cases[] = {
     {"incre_flash_attention input_layout=BSND num_heads=2 num_key_value_heads=1 query=bf16[3,1,2,8]"
-     " key=bf16[8,4,8] value=bf16[8,4,8] block_table=i32[3,3] block_size=4 actual_seq_lengths=9,0,5",
-     "block_table", 3, 3, 4, {9, 0, 5}},
+     " key=bf16[8,4,8] value=bf16[8,4,8] block_table=i32[3,3] block_size=4 "
+     "actual_seq_lengths=9,0,5",
+     "block_table",
+     3,
+     3,
+     4,
+     {9, 0, 5}},
     {"incre_flash_attention input_layout=BNSD num_heads=2 num_key_value_heads=2 query=f32[2,2,1,8]"
-     " key=f32[6,2,4,8] value=f32[6,2,4,8] block_table=i64[2,3] block_size=4 actual_seq_lengths=4,5",
-     "block_table", 2, 3, 4, {4, 5}},
+     " key=f32[6,2,4,8] value=f32[6,2,4,8] block_table=i64[2,3] block_size=4 "
+     "actual_seq_lengths=4,5",
+     "block_table",
+     2,
+     3,
+     4,
+     {4, 5}},
     {"fused_infer_attention_score input_layout=TND num_heads=2 query=f16[6,2,8] key=f16[6,4,16]"
      " value=f16[6,4,16] actual_seq_lengths=2,6 actual_seq_lengths_kv=5,8 block_table=i32[2,3]"
      " block_size=4 sparse_mode=3",
-     "block_table", 2, 3, 4, {5, 8}},
+     "block_table",
+     2,
+     3,
+     4,
+     {5, 8}},
     {"fused_infer_attention_score input_layout=BNSD num_heads=4 num_key_value_heads=2"
      " query=f32[2,4,3,8] key=f32[7,2,4,8] value=f32[7,2,4,8] actual_seq_lengths_kv=6,9"
      " block_table=i64[2,4] block_size=4 softmax_lse_flag=true",
-     "block_table", 2, 4, 4, {6, 9}},
+     "block_table",
+     2,
+     4,
+     4,
+     {6, 9}},
 };
 
-static const int64_t bad[] = {-1, -2, INT32_MIN, INT32_MAX, 8, 1000000, INT64_MIN, INT64_MAX,
-                              INT64_C(1) << 32};
+static const int64_t bad[] = {-1,      -2,        INT32_MIN, INT32_MAX,       8,
+                              1000000, INT64_MIN, INT64_MAX, INT64_C(1) << 32};
 enum { BAD = sizeof bad / sizeof bad[0] };
 
 static call_tensor *table_of(call *c, const char *name)
@@ -76,8 +94,10 @@ static void refused(call *c, fattn_plan *plan, const table_case *k)
                                     : how == 1 ? fattn_plan_run(plan, c->args, NULL, 0)
                                                : fattn_verify(NULL, c->op, c->args, &report);
         if (status != FATTN_E_ARG || !strstr(fattn_error_message(), k->table))
-            fail_msg("how %d: status %d, %s\n%s\n%s", how, (int)status, fattn_error_message(), c->text, c->log);
-        if (!call_untouched(c, CANARY)) fail_msg("how %d: output touched\n%s\n%s", how, c->text, c->log);
+            fail_msg("how %d: status %d, %s\n%s\n%s", how, (int)status, fattn_error_message(),
+                     c->text, c->log);
+        if (!call_untouched(c, CANARY))
+            fail_msg("how %d: output touched\n%s\n%s", how, c->text, c->log);
     }
 }
 
@@ -90,7 +110,8 @@ static void harmless(call *c, fattn_plan *plan, const unsigned char *right, size
             how == 0 ? c->op->call(NULL, c->args) : fattn_plan_run(plan, c->args, NULL, 0);
         if (status != FATTN_OK) fail_msg("%s\n%s\n%s", fattn_error_message(), c->text, c->log);
         unsigned char *now = outputs_of(c, &n_now);
-        if (n_now != n || memcmp(now, right, n) != 0) fail_msg("other bits\n%s\n%s", c->text, c->log);
+        if (n_now != n || memcmp(now, right, n) != 0)
+            fail_msg("other bits\n%s\n%s", c->text, c->log);
         free(now);
     }
 }
@@ -116,8 +137,10 @@ static void every_entry(const table_case *k)
                 call_restore(c);
                 call_patch(table, (size_t)(k->rows * k->cols - 1 - row * k->cols - col), id);
                 call_note(c, "%s[%d,%d] = %lld", k->table, row, col, (long long)read);
-                if (used(k, row, col)) refused(c, plan, k);
-                else harmless(c, plan, right, n);
+                if (used(k, row, col))
+                    refused(c, plan, k);
+                else
+                    harmless(c, plan, right, n);
             }
     free(right);
     fattn_plan_destroy(plan);
@@ -130,7 +153,8 @@ static void test_every_entry_of_every_table(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) every_entry(&cases[i]);
 }
 
-/* The lengths decide what is used: one more key needs one more entry, and the sentence says where. */
+/* The lengths decide what is used: one more key needs one more entry, and the sentence says where.
+ */
 static void test_the_sentence_names_the_place(void **state)
 {
     (void)state;

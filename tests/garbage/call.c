@@ -19,7 +19,8 @@ void call_note(call *c, const char *format, ...)
     va_end(list);
 }
 
-/* ---- what tensors claim ----------------------------------------------------------------------- */
+/* ---- what tensors claim -----------------------------------------------------------------------
+ */
 
 bool tensor_empty(const fattn_tensor *t)
 {
@@ -106,15 +107,15 @@ void call_place(call *c)
 bool call_uses(const call *c, const call_tensor *t)
 {
     const void *at = call_at(c, t->field);
-    if (t->field->kind != FATTN_FIELD_TENSORS_IN)
-        return *(const fattn_tensor *const *)at == &t->t;
+    if (t->field->kind != FATTN_FIELD_TENSORS_IN) return *(const fattn_tensor *const *)at == &t->t;
     const fattn_tensor_array *list = at;
     for (int64_t i = 0; list->data && i < list->count && i < CALL_TENSORS; i++)
         if (list->data[i] == &t->t) return true;
     return false;
 }
 
-/* ---- making ----------------------------------------------------------------------------------- */
+/* ---- making -----------------------------------------------------------------------------------
+ */
 
 /* The slot full of the content again and again, the last copy flush against the end. */
 static void tile(const call_tensor *t, unsigned char *slot)
@@ -160,7 +161,8 @@ static void add_tensor(call *c, const fattn_field *field, const fattn_tensor *t)
     int64_t low, high;
     if (!tensor_span(t, &low, &high)) abort();
     const size_t size = fattn_dtype_size(t->dtype);
-    *own = (call_tensor){.field = field, .legal = *t, .t = *t, .bytes = (size_t)(high - low + 1) * size};
+    *own = (call_tensor){
+        .field = field, .legal = *t, .t = *t, .bytes = (size_t)(high - low + 1) * size};
     own->content = (const unsigned char *)t->data + low * (int64_t)size;
     own->slot = fenced_new(own->bytes > SLOT ? own->bytes : SLOT);
     if (field->kind != FATTN_FIELD_TENSOR_OUT) refill(own);
@@ -190,7 +192,8 @@ static void add_field(call *c, const fattn_field *f)
     case FATTN_FIELD_STRING:
         c->texts[c->n_texts++] = (call_text){f, fenced_new(2 * SLOT), *(const char *const *)at};
         return;
-    default: return;
+    default:
+        return;
     }
 }
 
@@ -225,7 +228,8 @@ void call_free(call *c)
     free(c);
 }
 
-/* ---- restoring -------------------------------------------------------------------------------- */
+/* ---- restoring --------------------------------------------------------------------------------
+ */
 
 static void hook_tensors(call *c)
 {
@@ -298,15 +302,18 @@ void call_restore(call *c)
     call_place(c);
 }
 
-/* ---- canaries --------------------------------------------------------------------------------- */
+/* ---- canaries ---------------------------------------------------------------------------------
+ */
 
 void call_arm(call *c, unsigned char canary)
 {
     memset(c->cells, canary, sizeof c->cells);
     for (int i = 0; i < c->n_tensors; i++) {
         const call_tensor *t = &c->tensors[i];
-        if (t->field->kind == FATTN_FIELD_TENSOR_OUT) memset(t->slot.base, canary, t->slot.capacity);
-        else if (t->field->kind == FATTN_FIELD_TENSOR_INOUT) tile(t, t->slot.base);
+        if (t->field->kind == FATTN_FIELD_TENSOR_OUT)
+            memset(t->slot.base, canary, t->slot.capacity);
+        else if (t->field->kind == FATTN_FIELD_TENSOR_INOUT)
+            tile(t, t->slot.base);
     }
 }
 
@@ -319,8 +326,10 @@ static bool all_bytes(const void *memory, size_t n, unsigned char byte)
 /* The slot as it was armed. */
 static void armed_slot(const call_tensor *t, unsigned char canary, unsigned char *out)
 {
-    if (t->field->kind == FATTN_FIELD_TENSOR_OUT) memset(out, canary, t->slot.capacity);
-    else tile(t, out);
+    if (t->field->kind == FATTN_FIELD_TENSOR_OUT)
+        memset(out, canary, t->slot.capacity);
+    else
+        tile(t, out);
 }
 
 static bool slot_untouched(const call_tensor *t, unsigned char canary)

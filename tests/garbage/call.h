@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* call.h — a legal call whose memory is all between fences, to be damaged and put right again.
  *
- * Everything args point at lies flush against an inaccessible page: tensors, lists, strings, the struct
- * itself. Slots of inputs are read-only. A tensor that claims more than its slot holds points into the wild
- * region instead. */
+ * Everything args point at lies flush against an inaccessible page: tensors, lists, strings, the
+ * struct itself. Slots of inputs are read-only. A tensor that claims more than its slot holds
+ * points into the wild region instead. */
 #ifndef FATTN_TESTS_GARBAGE_CALL_H
 #define FATTN_TESTS_GARBAGE_CALL_H
 
@@ -60,7 +60,7 @@ typedef struct call {
     int n_vectors;
     wild_ranges wild_lists; /* integer lists that point into the wild region */
     bool strides_changed;
-    bool extreme; /* numbers for which the accuracy bound, a linearisation, says nothing */
+    bool extreme;       /* numbers for which the accuracy bound, a linearisation, says nothing */
     char log[CALL_LOG]; /* what was damaged */
 } call;
 
@@ -94,14 +94,16 @@ static inline bool call_writes(const call *c, const call_tensor *t)
     return !is_input(t) && !t->silent && call_uses(c, t);
 }
 
-/* Every byte that may be written: outputs and cells get `canary`, in-place tensors their legal content. */
+/* Every byte that may be written: outputs and cells get `canary`, in-place tensors their legal
+ * content. */
 void call_arm(call *c, unsigned char canary);
 /* Nothing of that was touched since. */
 bool call_untouched(const call *c, unsigned char canary);
 /* Nothing outside the elements of the outputs was. */
 bool call_only_elements(const call *c, unsigned char canary);
 
-/* Span of the elements, in elements from data: [*low, *high]; false when the tensor is malformed. */
+/* Span of the elements, in elements from data: [*low, *high]; false when the tensor is malformed.
+ */
 bool tensor_span(const fattn_tensor *t, int64_t *low, int64_t *high);
 /* The byte offset of element number i in row-major order, from data. */
 int64_t tensor_byte(const fattn_tensor *t, int64_t i);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* damage.c — the ways to be wrong (and some unusual ways to be right: flipped, broadcast, transposed and
- * gapped strides). */
+/* damage.c — the ways to be wrong (and some unusual ways to be right: flipped, broadcast,
+ * transposed and gapped strides). */
 #include "garbage/damage.h"
 
 #include <math.h>
@@ -8,7 +8,8 @@
 
 #define LL(x) ((long long)(x))
 
-/* ---- tensors ---------------------------------------------------------------------------------- */
+/* ---- tensors ----------------------------------------------------------------------------------
+ */
 
 /* Row-major strides with axes a and b changing places in memory; wraps where it overflows. */
 static void lay_out(fattn_tensor *t, int a, int b)
@@ -52,7 +53,8 @@ static void make_absent(call *c, call_tensor *t)
 static void damage_dtype(call *c, call_tensor *t, source *s)
 {
     static const int wrong[] = {-1, 0, 13, 14, 99, INT32_MAX, INT32_MIN, 65536};
-    const int dtype = source_pick(s, 2) ? wrong[source_pick(s, 8)] : source_pick(s, FATTN_DTYPE_COUNT);
+    const int dtype =
+        source_pick(s, 2) ? wrong[source_pick(s, 8)] : source_pick(s, FATTN_DTYPE_COUNT);
     t->t.dtype = (fattn_dtype)dtype;
     call_note(c, "%s.dtype=%d; ", t->field->name, dtype);
 }
@@ -87,7 +89,7 @@ static void unusual_strides(call *c, call_tensor *t, source *s)
 {
     const int axis = pick_axis(t, s), how = source_pick(s, 4);
     c->strides_changed = true;
-    if (how == 0) t->t.strides[axis] = (int64_t)-(uint64_t)t->t.strides[axis];
+    if (how == 0) t->t.strides[axis] = (int64_t) - (uint64_t)t->t.strides[axis];
     if (how == 1) t->t.strides[axis] = 0;
     if (how == 2) lay_out(&t->t, axis, pick_axis(t, s));
     for (int i = 0; how == 3 && i < FATTN_MAX_RANK; i++)
@@ -101,7 +103,8 @@ static void insert_axis(call *c, call_tensor *t, source *s)
     const int axis = pick_axis(t, s);
     if (t->t.rank < 0 || t->t.rank >= FATTN_MAX_RANK) return;
     memmove(&t->t.shape[axis + 1], &t->t.shape[axis], (size_t)(t->t.rank - axis) * sizeof(int64_t));
-    memmove(&t->t.strides[axis + 1], &t->t.strides[axis], (size_t)(t->t.rank - axis) * sizeof(int64_t));
+    memmove(&t->t.strides[axis + 1], &t->t.strides[axis],
+            (size_t)(t->t.rank - axis) * sizeof(int64_t));
     t->t.shape[axis] = 1;
     t->t.rank++;
     call_note(c, "%s one more axis %d; ", t->field->name, axis);
@@ -129,22 +132,40 @@ static void damage_content(call *c, call_tensor *t, source *s)
 static void damage_tensor(call *c, call_tensor *t, source *s)
 {
     switch (source_pick(s, 14)) {
-    case 0: make_absent(c, t); return;
+    case 0:
+        make_absent(c, t);
+        return;
     case 1:
         t->no_data = true;
         call_note(c, "%s.data=NULL; ", t->field->name);
         return;
-    case 2: damage_dtype(c, t, s); return;
-    case 3: damage_rank(c, t, s); return;
+    case 2:
+        damage_dtype(c, t, s);
+        return;
+    case 3:
+        damage_rank(c, t, s);
+        return;
     case 4:
     case 5:
-    case 6: damage_shape(c, t, s); return;
-    case 7: damage_stride(c, t, s); return;
+    case 6:
+        damage_shape(c, t, s);
+        return;
+    case 7:
+        damage_stride(c, t, s);
+        return;
     case 8:
-    case 9: unusual_strides(c, t, s); return;
-    case 10: insert_axis(c, t, s); return;
-    case 11: borrow_shape(c, t, s); return;
-    default: damage_content(c, t, s); return;
+    case 9:
+        unusual_strides(c, t, s);
+        return;
+    case 10:
+        insert_axis(c, t, s);
+        return;
+    case 11:
+        borrow_shape(c, t, s);
+        return;
+    default:
+        damage_content(c, t, s);
+        return;
     }
 }
 
@@ -153,7 +174,8 @@ static void damage_extent(call *c, source *s)
 {
     const call_tensor *from = &c->tensors[source_pick(s, c->n_tensors)];
     const int axis = from->legal.rank > 0 ? source_pick(s, from->legal.rank) : 0;
-    const int64_t old = from->legal.shape[axis], new = source_pick(s, 3) ? source_nasty(s) : near(old, s);
+    const int64_t old = from->legal.shape[axis],
+                  new = source_pick(s, 3) ? source_nasty(s) : near(old, s);
     for (int i = 0; i < c->n_tensors; i++) {
         fattn_tensor *t = &c->tensors[i].t;
         bool any = false;
@@ -180,10 +202,17 @@ static void damage_vector(call *c, const fattn_field *f, source *s)
 {
     fattn_tensor_array *list = call_at(c, f);
     switch (source_pick(s, 4)) {
-    case 0: list->data = NULL; break;
-    case 1: list->count = -1 - source_pick(s, 3); break;
-    case 2: list->count = INT64_MAX - source_pick(s, 3); break;
-    default: list->count -= list->count > 0;
+    case 0:
+        list->data = NULL;
+        break;
+    case 1:
+        list->count = -1 - source_pick(s, 3);
+        break;
+    case 2:
+        list->count = INT64_MAX - source_pick(s, 3);
+        break;
+    default:
+        list->count -= list->count > 0;
     }
     call_note(c, "%s: %s, %lld entries; ", f->name, list->data ? "list" : "NULL", LL(list->count));
 }
@@ -194,12 +223,16 @@ static void damage_tensor_field(call *c, const fattn_field *f, source *s)
     int n = 0;
     for (int i = 0; i < c->n_tensors; i++)
         if (c->tensors[i].field == f) all[n++] = &c->tensors[i];
-    if (f->kind == FATTN_FIELD_TENSORS_IN && source_pick(s, 3) == 0) damage_vector(c, f, s);
-    else if (n > 0) damage_tensor(c, all[source_pick(s, n)], s);
-    else make_present(c, f, s);
+    if (f->kind == FATTN_FIELD_TENSORS_IN && source_pick(s, 3) == 0)
+        damage_vector(c, f, s);
+    else if (n > 0)
+        damage_tensor(c, all[source_pick(s, n)], s);
+    else
+        make_present(c, f, s);
 }
 
-/* ---- everything else -------------------------------------------------------------------------- */
+/* ---- everything else --------------------------------------------------------------------------
+ */
 
 static void damage_int(call *c, const fattn_field *f, source *s)
 {
@@ -210,8 +243,18 @@ static void damage_int(call *c, const fattn_field *f, source *s)
 
 static void damage_float(call *c, const fattn_field *f, source *s)
 {
-    static const double values[] = {(double)NAN, (double)INFINITY, -(double)INFINITY, 0.0, -0.0, 1e300,
-                                    -1e300, 5e-324, -1.0, 0.5, 1e38, 3.5e38};
+    static const double values[] = {(double)NAN,
+                                    (double)INFINITY,
+                                    -(double)INFINITY,
+                                    0.0,
+                                    -0.0,
+                                    1e300,
+                                    -1e300,
+                                    5e-324,
+                                    -1.0,
+                                    0.5,
+                                    1e38,
+                                    3.5e38};
     double *value = call_at(c, f);
     *value = values[source_pick(s, 12)];
     c->extreme = true;
@@ -222,9 +265,10 @@ static void damage_float(call *c, const fattn_field *f, source *s)
 static void damage_text(call *c, const fattn_field *f, source *s)
 {
     static const char *const words[] = {
-        "",       "BSH",   "SBH",    "BSND", "BNSD", "TND",     "BSNH",    "NTD",       "BNSD_BSND",
-        "TND_NTD", "bsh",   "BNS",    "BNSDX", "B",  "DDDD",    "BBBB",    "%s%n%s%n",  "\xff\xfe\x01",
-        " BSH",   "BSH\n", "NBSD",   "SH",   "NSD",  "BSH_NBSD", "T",      "NDT",       "HHHHHHHHHHHH"};
+        "",          "BSH",          "SBH",         "BSND",  "BNSD",  "TND", "BSNH", "NTD",
+        "BNSD_BSND", "TND_NTD",      "bsh",         "BNS",   "BNSDX", "B",   "DDDD", "BBBB",
+        "%s%n%s%n",  "\xff\xfe\x01", " BSH",        "BSH\n", "NBSD",  "SH",  "NSD",  "BSH_NBSD",
+        "T",         "NDT",          "HHHHHHHHHHHH"};
     const int n = (int)(sizeof words / sizeof words[0]), pick = source_pick(s, n + 4);
     const char **text = call_at(c, f);
     for (int i = 0; i < c->n_texts; i++) {
@@ -233,8 +277,10 @@ static void damage_text(call *c, const fattn_field *f, source *s)
         static const size_t lengths[] = {10000, 63, 64, 65};
         const size_t room = (pick < n ? strlen(words[pick]) : lengths[pick - n]) + 1;
         char *at = (char *)fenced_end(slot) - room;
-        if (pick < n) memcpy(at, words[pick], room);
-        else memset(at, 'B', room - 1), at[room - 1] = '\0';
+        if (pick < n)
+            memcpy(at, words[pick], room);
+        else
+            memset(at, 'B', room - 1), at[room - 1] = '\0';
         *text = at;
         call_note(c, "%s=\"%.12s\" (%zu bytes); ", f->name, at, room - 1);
     }
@@ -294,8 +340,10 @@ static void damage_size(call *c, source *s)
     static const size_t sizes[] = {0, 1, 8, SIZE_MAX, SIZE_MAX - 7, (size_t)1 << 63, 1 << 20};
     const int how = source_pick(s, 12);
     size_t size = known + extra;
-    if (how < 7) size = sizes[how];
-    else if (how < 9) size = known - 8;
+    if (how < 7)
+        size = sizes[how];
+    else if (how < 9)
+        size = known - 8;
     else {
         unsigned char *args = c->args - extra;
         memmove(args, c->args, known);
@@ -310,34 +358,49 @@ static void damage_size(call *c, source *s)
 static void damage_field(call *c, const fattn_field *f, source *s)
 {
     switch (f->kind) {
-    case FATTN_FIELD_INT: damage_int(c, f, s); return;
-    case FATTN_FIELD_FLOAT: damage_float(c, f, s); return;
+    case FATTN_FIELD_INT:
+        damage_int(c, f, s);
+        return;
+    case FATTN_FIELD_FLOAT:
+        damage_float(c, f, s);
+        return;
     case FATTN_FIELD_BOOL: {
         bool *value = call_at(c, f);
         *value = !*value;
         call_note(c, "%s=%d; ", f->name, *value);
         return;
     }
-    case FATTN_FIELD_STRING: damage_text(c, f, s); return;
-    case FATTN_FIELD_INTS: damage_list(c, f, s); return;
+    case FATTN_FIELD_STRING:
+        damage_text(c, f, s);
+        return;
+    case FATTN_FIELD_INTS:
+        damage_list(c, f, s);
+        return;
     case FATTN_FIELD_INT_OUT:
         *(int64_t **)call_at(c, f) = NULL;
         call_note(c, "%s=NULL; ", f->name);
         return;
-    default: damage_tensor_field(c, f, s); return;
+    default:
+        damage_tensor_field(c, f, s);
+        return;
     }
 }
 
 void call_damage(call *c, source *s)
 {
     call_restore(c);
-    const int rounds = 1 + (source_pick(s, 4) > 1) + (source_pick(s, 6) == 1) + (source_pick(s, 8) == 1);
+    const int rounds =
+        1 + (source_pick(s, 4) > 1) + (source_pick(s, 6) == 1) + (source_pick(s, 8) == 1);
     for (int i = 0; i < rounds; i++) {
         const int what = source_pick(s, 40);
-        if (what == 0) damage_size(c, s);
-        else if (what < 6) damage_extent(c, s);
-        else if (what < 20) damage_tensor(c, &c->tensors[source_pick(s, c->n_tensors)], s);
-        else damage_field(c, &c->op->fields[source_pick(s, c->op->n_fields)], s);
+        if (what == 0)
+            damage_size(c, s);
+        else if (what < 6)
+            damage_extent(c, s);
+        else if (what < 20)
+            damage_tensor(c, &c->tensors[source_pick(s, c->n_tensors)], s);
+        else
+            damage_field(c, &c->op->fields[source_pick(s, c->op->n_fields)], s);
     }
     call_place(c);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* files.c — files and problem lines as garbage: every truncation, every byte changed, thousands of edits. */
+/* files.c — files and problem lines as garbage: every truncation, every byte changed, thousands of
+ * edits. */
 #include "cm.h"
 
 #include <stdio.h>
@@ -11,8 +12,8 @@
 
 enum { FILE_EDITS = 30000, LINE_EDITS = 12000 };
 
-static const fattn_dtype wanted[] = {FATTN_DTYPE_NONE, FATTN_F16, FATTN_BF16, FATTN_F32, FATTN_I64,
-                                     FATTN_E4M3, FATTN_I4, FATTN_BOOL};
+static const fattn_dtype wanted[] = {FATTN_DTYPE_NONE, FATTN_F16,  FATTN_BF16, FATTN_F32,
+                                     FATTN_I64,        FATTN_E4M3, FATTN_I4,   FATTN_BOOL};
 
 /* The reader sees exactly n bytes: a heap block that ends there. */
 static bool judge(int which, const unsigned char *bytes, size_t n, fattn_dtype as, const char *what)
@@ -34,7 +35,8 @@ static void test_every_truncation(void **state)
     for (int f = 0; f < outside_files(); f++) {
         const size_t n = outside_file(f, bytes);
         const bool named = f == 5 || f == 4; /* dtypes that only the caller can say */
-        if (!judge(f, bytes, n, named ? FATTN_BF16 : FATTN_DTYPE_NONE, "whole")) fail_msg("file %d is refused", f);
+        if (!judge(f, bytes, n, named ? FATTN_BF16 : FATTN_DTYPE_NONE, "whole"))
+            fail_msg("file %d is refused", f);
         for (size_t k = 0; k < n; k++)
             if (judge(f, bytes, k, named ? FATTN_BF16 : FATTN_DTYPE_NONE, "cut off"))
                 fail_msg("file %d: %zu of %zu bytes are accepted", f, k, n);
@@ -91,7 +93,8 @@ static void test_damaged_lines(void **state)
         while (!base) base = small_line(&ops[source_pick(&s, n_ops)], source_pick(&s, 12));
         size_t n = strlen(base);
         memcpy(text, base, n);
-        for (int edits = source_pick(&s, 4); edits > 0; edits--) n = outside_edit((unsigned char *)text, n, &s);
+        for (int edits = source_pick(&s, 4); edits > 0; edits--)
+            n = outside_edit((unsigned char *)text, n, &s);
         text[n] = '\0';
         const char *bad = outside_judge_line(text, &fine);
         if (bad) fail_msg("seed %llu: %s\n  %s", (unsigned long long)seed, bad, text);

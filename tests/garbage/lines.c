@@ -7,9 +7,11 @@
 static const char *const lines[] = {
     /* fusion_attention */
     "fusion_attention input_layout=BNSD query=f32[2,4,3,8] key=f32[2,2,5,8] value=f32[2,2,5,6]",
-    "fusion_attention input_layout=BSH head_num=4 query=f16[2,3,32] key=f16[2,5,16] value=f16[2,5,16]"
+    "fusion_attention input_layout=BSH head_num=4 query=f16[2,3,32] key=f16[2,5,16] "
+    "value=f16[2,5,16]"
     " atten_mask=u8[3,5] sparse_mode=1",
-    "fusion_attention input_layout=SBH head_num=2 query=bf16[3,2,16] key=bf16[6,2,16] value=bf16[6,2,16]"
+    "fusion_attention input_layout=SBH head_num=2 query=bf16[3,2,16] key=bf16[6,2,16] "
+    "value=bf16[6,2,16]"
     " atten_mask=bool[2,1,3,6] pre_tokens=2 next_tokens=1",
     "fusion_attention input_layout=BSND query=f32[1,4,2,16] key=f32[1,6,1,16] value=f32[1,6,1,16]"
     " pse=f32[1,2,4,6] pse_type=0 sparse_mode=4 pre_tokens=2 next_tokens=2 sink=f32[2]",
@@ -26,7 +28,8 @@ static const char *const lines[] = {
     "fusion_attention input_layout=TND query=f32[5,2,8] key=f32[6,2,8] value=f32[6,2,8]"
     " query_rope=f32[5,2,4] key_rope=f32[6,2,4] actual_seq_qlen=2,5 actual_seq_kvlen=2,6",
     "fusion_attention input_layout=BNSD query=f64[1,2,3,4] key=f64[1,2,3,4] value=f64[1,2,3,4]",
-    "fusion_attention input_layout=BNSD query=f32[1,1,2,8] key=f32[1,1,1300,8] value=f32[1,1,1300,8]",
+    "fusion_attention input_layout=BNSD query=f32[1,1,2,8] key=f32[1,1,1300,8] "
+    "value=f32[1,1,1300,8]",
     /* prompt_flash_attention */
     "prompt_flash_attention input_layout=BNSD num_heads=4 num_key_value_heads=2 query=f16[2,4,5,8]"
     " key=f16[2,2,6,8] value=f16[2,2,6,8] actual_seq_lengths=3,5 actual_seq_lengths_kv=6,4",
@@ -44,13 +47,15 @@ static const char *const lines[] = {
     "incre_flash_attention input_layout=BNSD num_heads=4 num_key_value_heads=1 query=f32[2,4,1,8]"
     " key=f32[2,1,9,8] value=f32[2,1,9,8] atten_mask=bool[2,1,1,9] pse_shift=f32[1,4,1,9]",
     "incre_flash_attention input_layout=BSND num_heads=2 num_key_value_heads=2 query=bf16[3,1,2,8]"
-    " key=bf16[8,4,16] value=bf16[8,4,16] block_table=i32[3,3] block_size=4 actual_seq_lengths=9,0,5",
+    " key=bf16[8,4,16] value=bf16[8,4,16] block_table=i32[3,3] block_size=4 "
+    "actual_seq_lengths=9,0,5",
     "incre_flash_attention input_layout=BNSD num_heads=2 num_key_value_heads=2 query=f32[2,2,1,8]"
     " key=f32[6,2,4,8] value=f32[6,2,4,8] block_table=i64[2,3] block_size=4 actual_seq_lengths=9,5",
     "incre_flash_attention input_layout=BSND num_heads=2 query=f16[1,1,2,8] key=f16[1,1200,2,8]"
     " value=f16[1,1200,2,8]",
     /* fused_infer_attention_score */
-    "fused_infer_attention_score input_layout=BNSD num_heads=4 num_key_value_heads=2 query=f16[2,4,5,8]"
+    "fused_infer_attention_score input_layout=BNSD num_heads=4 num_key_value_heads=2 "
+    "query=f16[2,4,5,8]"
     " key=f16[2,2,6,8] value=f16[2,2,6,8] actual_seq_lengths=3,5 actual_seq_lengths_kv=6,4"
     " softmax_lse_flag=true sparse_mode=2",
     "fused_infer_attention_score input_layout=BSND num_heads=2 query=f32[2,1,2,8] key=f32[2,9,2,8]"
@@ -63,7 +68,8 @@ static const char *const lines[] = {
     " block_size=4 sparse_mode=3",
     "fused_infer_attention_score input_layout=BNSD num_heads=4 num_key_value_heads=2"
     " query=f16[2,4,3,8] key=f16[7,2,4,8] value=f16[7,2,4,8] actual_seq_lengths_kv=6,9"
-    " block_table=i64[2,3] block_size=4 softmax_lse_flag=true sparse_mode=4 pre_tokens=4 next_tokens=1",
+    " block_table=i64[2,3] block_size=4 softmax_lse_flag=true sparse_mode=4 pre_tokens=4 "
+    "next_tokens=1",
     "fused_infer_attention_score input_layout=BSH num_heads=2 query=f32[2,4,16] key=f32[2,6,16]"
     " value=f32[2,6,16] atten_mask=u8[1,4,6] pse_shift=f32[2,2,4,6]",
     /* advance_step_flashattn */

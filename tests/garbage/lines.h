@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lines.h — small legal calls of every operator, as problem lines: what garbage calls start from, and what
- * runs out of memory and threads. */
+/* lines.h — small legal calls of every operator, as problem lines: what garbage calls start from,
+ * and what runs out of memory and threads. */
 #ifndef FATTN_TESTS_GARBAGE_LINES_H
 #define FATTN_TESTS_GARBAGE_LINES_H
 

@@ -11,7 +11,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* ---- the allocator hook ----------------------------------------------------------------------- */
+/* ---- the allocator hook -----------------------------------------------------------------------
+ */
 
 typedef struct meter_block {
     struct meter_block *newer, *older;
@@ -48,8 +49,10 @@ static void meter_free(void *self, void *memory)
     meter_block *block = (meter_block *)(void *)((char *)memory - HEAD);
     if (m->track) {
         if (block->older) block->older->newer = block->newer;
-        if (block->newer) block->newer->older = block->older;
-        else atomic_store(&m->blocks, block->older);
+        if (block->newer)
+            block->newer->older = block->older;
+        else
+            atomic_store(&m->blocks, block->older);
     }
     atomic_fetch_sub(&m->live, 1);
     free(block);
@@ -75,11 +78,13 @@ long meter_mark(const meter *m)
 
 void meter_rewind(meter *m, long mark)
 {
-    for (meter_block *b = atomic_load(&m->blocks); b && b->number > mark; b = atomic_load(&m->blocks))
+    for (meter_block *b = atomic_load(&m->blocks); b && b->number > mark;
+         b = atomic_load(&m->blocks))
         meter_free(m, (char *)b + HEAD);
 }
 
-/* ---- guarded buffers -------------------------------------------------------------------------- */
+/* ---- guarded buffers --------------------------------------------------------------------------
+ */
 
 static size_t page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
 
@@ -106,7 +111,8 @@ void fenced_free(fenced *f)
     *f = (fenced){NULL, 0};
 }
 
-/* ---- the wild region -------------------------------------------------------------------------- */
+/* ---- the wild region --------------------------------------------------------------------------
+ */
 
 static unsigned char *wild;
 static size_t wild_bytes;
@@ -144,7 +150,8 @@ static void on_fault(int number, siginfo_t *info, void *context)
     (void)number, (void)context;
     const unsigned char *at = info->si_addr;
     for (int i = 0; allowed_now && i < allowed_now->n; i++)
-        if (at >= allowed_now->range[i].begin && at < allowed_now->range[i].end) siglongjmp(way_out, 1);
+        if (at >= allowed_now->range[i].begin && at < allowed_now->range[i].end)
+            siglongjmp(way_out, 1);
     for (int i = 0; i < 2; i++) sigaction(faults[i], &before[i], NULL); /* now it is a real crash */
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* memory.h — memory that notices: an allocator that counts, refuses and knows what is still out; buffers
- * between inaccessible pages; and a wild region, address space that nobody may touch. */
+/* memory.h — memory that notices: an allocator that counts, refuses and knows what is still out;
+ * buffers between inaccessible pages; and a wild region, address space that nobody may touch. */
 #ifndef FATTN_TESTS_GARBAGE_MEMORY_H
 #define FATTN_TESTS_GARBAGE_MEMORY_H
 
@@ -10,7 +10,8 @@
 
 #include "fattn/fattn.h"
 
-/* ---- the allocator hook ----------------------------------------------------------------------- */
+/* ---- the allocator hook -----------------------------------------------------------------------
+ */
 
 typedef struct meter {
     size_t largest;      /* requests above this are refused */
@@ -30,7 +31,8 @@ fattn_allocator meter_allocator(meter *m);
 long meter_mark(const meter *m);
 void meter_rewind(meter *m, long mark);
 
-/* ---- guarded buffers -------------------------------------------------------------------------- */
+/* ---- guarded buffers --------------------------------------------------------------------------
+ */
 
 typedef struct fenced {
     unsigned char *base; /* between two inaccessible pages */
@@ -41,13 +43,15 @@ fenced fenced_new(size_t capacity);
 void fenced_free(fenced *f);
 static inline unsigned char *fenced_end(const fenced *f) { return f->base + f->capacity; }
 
-/* ---- the wild region -------------------------------------------------------------------------- */
+/* ---- the wild region --------------------------------------------------------------------------
+ */
 
 /* Its middle, and how many bytes lie on both sides of it. */
 unsigned char *wild_middle(void);
 int64_t wild_reach(void);
 
-/* Ranges of the wild region that the call now running may touch, because the caller claimed them. */
+/* Ranges of the wild region that the call now running may touch, because the caller claimed them.
+ */
 enum { WILD_RANGES = 64 };
 typedef struct wild_ranges {
     int n;
@@ -56,8 +60,8 @@ typedef struct wild_ranges {
     } range[WILD_RANGES];
 } wild_ranges;
 
-/* Runs fn(arg). true = it came back; false = it touched an allowed range and was abandoned there (what it
- * had allocated is still out). Any other fault is a crash. Not for several threads. */
+/* Runs fn(arg). true = it came back; false = it touched an allowed range and was abandoned there
+ * (what it had allocated is still out). Any other fault is a crash. Not for several threads. */
 bool wild_run(const wild_ranges *allowed, void (*fn)(void *arg), void *arg);
 
 #endif

@@ -21,7 +21,8 @@ static const char *wrong(const char *what, const char *detail)
     return why;
 }
 
-/* ---- files ------------------------------------------------------------------------------------ */
+/* ---- files ------------------------------------------------------------------------------------
+ */
 
 static const char *const npy_headers[] = {
     "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }",
@@ -64,7 +65,8 @@ size_t outside_file(int which, unsigned char *out)
     if (outside_is_npy(which)) {
         const char *header = npy_headers[which];
         const size_t text = strlen(header) + 1, room = (10 + text + 63) / 64 * 64;
-        const unsigned char version[] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (unsigned char)(room - 10), 0};
+        const unsigned char version[] = {
+            0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (unsigned char)(room - 10), 0};
         memset(out, ' ', room);
         add(out, add(out, 0, version, sizeof version), header, text - 1);
         out[room - 1] = '\n';
@@ -78,9 +80,31 @@ size_t outside_file(int which, unsigned char *out)
 
 size_t outside_edit(unsigned char *bytes, size_t n, source *s)
 {
-    static const char *const words[] = {"9223372036854775807", "-1", "0", "(", ")", "'", "\"", "{", "}",
-                                        "[", "]", ",", "99999999999999999999999", "4294967296", " ", "=",
-                                        "\xff", "f16", "bool", "*", ".", "e", "1", "None", "NaN"};
+    static const char *const words[] = {"9223372036854775807",
+                                        "-1",
+                                        "0",
+                                        "(",
+                                        ")",
+                                        "'",
+                                        "\"",
+                                        "{",
+                                        "}",
+                                        "[",
+                                        "]",
+                                        ",",
+                                        "99999999999999999999999",
+                                        "4294967296",
+                                        " ",
+                                        "=",
+                                        "\xff",
+                                        "f16",
+                                        "bool",
+                                        "*",
+                                        ".",
+                                        "e",
+                                        "1",
+                                        "None",
+                                        "NaN"};
     const size_t at = n ? (size_t)source_pick(s, 4096) % n : 0;
     const int how = source_pick(s, 6);
     const char *word = words[source_pick(s, (int)(sizeof words / sizeof words[0]))];
@@ -106,8 +130,10 @@ size_t outside_edit(unsigned char *bytes, size_t n, source *s)
 static const char *judge_tensor(io_tensor *t)
 {
     int64_t count;
-    if (t->t.rank < 0 || t->t.rank > FATTN_MAX_RANK) return wrong("a tensor was read", "its rank is wrong");
-    if (!io_count(t->t.rank, t->t.shape, &count)) return wrong("a tensor was read", "its shape is wrong");
+    if (t->t.rank < 0 || t->t.rank > FATTN_MAX_RANK)
+        return wrong("a tensor was read", "its rank is wrong");
+    if (!io_count(t->t.rank, t->t.shape, &count))
+        return wrong("a tensor was read", "its shape is wrong");
     if (count > OUTSIDE_ROOM * 8) return wrong("a tensor was read", "it is larger than the file");
     double sum = 0;
     for (int64_t i = 0; i < count; i++) sum += io_get(t->t.data, t->t.dtype, io_offset(&t->t, i));
@@ -120,7 +146,8 @@ static const char *judge_tensor(io_tensor *t)
 static const char *judge_error(io_code code, const io_error *error)
 {
     if (code < IO_OK || code > IO_E_MISSING) return wrong("no such code", error->message);
-    if (error->code != code || !error->message[0]) return wrong("an error without a sentence", error->message);
+    if (error->code != code || !error->message[0])
+        return wrong("an error without a sentence", error->message);
     return NULL;
 }
 
@@ -163,7 +190,8 @@ static const char *judge_names(const char *path, fattn_dtype as, bool *good)
 }
 
 /* The reader takes a path: the bytes lie in a file without a name. */
-static const char *judge_safetensors(const unsigned char *bytes, size_t n, fattn_dtype as, bool *good)
+static const char *judge_safetensors(const unsigned char *bytes, size_t n, fattn_dtype as,
+                                     bool *good)
 {
     static int file = -1;
     char path[64];
@@ -174,13 +202,15 @@ static const char *judge_safetensors(const unsigned char *bytes, size_t n, fattn
     return bad ? bad : judge_one(path, "q", as, good);
 }
 
-const char *outside_judge_file(bool npy, const unsigned char *bytes, size_t n, fattn_dtype as, bool *good)
+const char *outside_judge_file(bool npy, const unsigned char *bytes, size_t n, fattn_dtype as,
+                               bool *good)
 {
     *good = false;
     return npy ? judge_npy(bytes, n, as, good) : judge_safetensors(bytes, n, as, good);
 }
 
-/* ---- problem lines ---------------------------------------------------------------------------- */
+/* ---- problem lines ----------------------------------------------------------------------------
+ */
 
 static bool small_tensor(const fattn_tensor *t)
 {
@@ -188,7 +218,8 @@ static bool small_tensor(const fattn_tensor *t)
     if (!io_count(t->rank, t->shape, &count) || count > 20000) return false;
     for (int i = 0; i < t->rank; i++) {
         int64_t axis;
-        if (__builtin_mul_overflow(t->shape[i], t->strides[i], &axis) || axis > 100000 || axis < -100000)
+        if (__builtin_mul_overflow(t->shape[i], t->strides[i], &axis) || axis > 100000 ||
+            axis < -100000)
             return false;
         reach += axis < 0 ? -axis : axis;
     }
@@ -212,8 +243,10 @@ static const char *judge_print(const problem_line *line)
     problem_line *again = line_parse(once, &error);
     char *twice = again ? line_print(again) : NULL;
     const char *bad = NULL;
-    if (!again) bad = wrong(error.text, once);
-    else if (!twice || strcmp(once, twice) != 0) bad = wrong("printed twice differently", once);
+    if (!again)
+        bad = wrong(error.text, once);
+    else if (!twice || strcmp(once, twice) != 0)
+        bad = wrong("printed twice differently", once);
     line_destroy(again);
     free(twice);
     free(once);

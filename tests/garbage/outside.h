@@ -18,10 +18,11 @@ size_t outside_edit(unsigned char *bytes, size_t n, source *s);
 
 /* Reads the bytes as .npy or .safetensors and as `as`. NULL, or what was wrong with how that went:
  * an error without a sentence, a tensor that is not inside its memory. *good: it was read. */
-const char *outside_judge_file(bool npy, const unsigned char *bytes, size_t n, fattn_dtype as, bool *good);
+const char *outside_judge_file(bool npy, const unsigned char *bytes, size_t n, fattn_dtype as,
+                               bool *good);
 
-/* Parses a problem line; a good one must print to a line that means the same, and when it is small it
- * must be fillable, and callable with any status. */
+/* Parses a problem line; a good one must print to a line that means the same, and when it is small
+ * it must be fillable, and callable with any status. */
 const char *outside_judge_line(const char *text, bool *good);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* threads.c — eight threads of an application share one context and its plans, each with a workspace of
- * its own, and get the bits of a lonely run; children of fork() compute while the parent does.
+/* threads.c — eight threads of an application share one context and its plans, each with a
+ * workspace of its own, and get the bits of a lonely run; children of fork() compute while the
+ * parent does.
  *
  * FATTN_FORKS sets the number of forks (40). */
 #include "cm.h"
@@ -35,7 +36,8 @@ enum { UNDER_ASAN = 0 };
 
 /* Prefill, decode that is split, paged decode, packed training, bookkeeping, merging. */
 static const char *const lines[] = {
-    "fusion_attention input_layout=BNSD query=f16[2,8,40,16] key=f16[2,4,60,16] value=f16[2,4,60,16]"
+    "fusion_attention input_layout=BNSD query=f16[2,8,40,16] key=f16[2,4,60,16] "
+    "value=f16[2,4,60,16]"
     " sparse_mode=3",
     "incre_flash_attention input_layout=BNSD num_heads=4 num_key_value_heads=2 query=f32[1,4,1,16]"
     " key=f32[1,2,1500,16] value=f32[1,2,1500,16]",
@@ -110,15 +112,18 @@ static void run_one(const worker *me, int l, int how)
     call_arm(c, CANARY);
     const fattn_status status =
         how == 0 ? c->op->call(w->context, c->args)
-                 : fattn_plan_run(w->plans[l], c->args, how == 1 ? me->workspaces[l] : NULL, me->bytes[l]);
+                 : fattn_plan_run(w->plans[l], c->args, how == 1 ? me->workspaces[l] : NULL,
+                                  me->bytes[l]);
     if (how == 2 && status == FATTN_E_BUSY) {
         atomic_fetch_add(&w->busy, 1);
         if (!call_untouched(c, CANARY)) complain(w, c, "busy, and an output touched");
         return;
     }
     atomic_fetch_add(&w->runs, 1);
-    if (status != FATTN_OK) complain(w, c, fattn_error_message());
-    else compare(w, c, l);
+    if (status != FATTN_OK)
+        complain(w, c, fattn_error_message());
+    else
+        compare(w, c, l);
 }
 
 static void *rounds(void *arg)
@@ -230,7 +235,8 @@ static void *fail_with_own_number(void *arg)
         fattn_fusion_attention_args_init(&args);
         args.size = (size_t)(me->number + 1);
         snprintf(wanted, sizeof wanted, "args->size is %d,", me->number + 1);
-        if (fattn_fusion_attention(NULL, &args) != FATTN_E_ARG || !strstr(fattn_error_message(), wanted))
+        if (fattn_fusion_attention(NULL, &args) != FATTN_E_ARG ||
+            !strstr(fattn_error_message(), wanted))
             atomic_fetch_add(&me->w->failures, 1);
     }
     return NULL;
@@ -274,7 +280,8 @@ static void one_fork(const worker *me)
     if (pid == 0) child(me);
     int status = 0;
     assert_int_equal(waitpid(pid, &status, 0), pid);
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) fail_msg("a child ended with status %d", status);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        fail_msg("a child ended with status %d", status);
 }
 
 static void test_fork_under_load(void **state)

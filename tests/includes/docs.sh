@@ -4,15 +4,16 @@
 # is somewhere in the code. Run from the repository root.
 set -eu
 export LC_ALL=C.UTF-8
+folders='src|include|tests|docs|cmake|tools|io|scripts|data|bench|examples|\.ci'
 bad=0
 n=0
 complain() {
     echo "$1: $2"
     bad=$((bad + 1))
 }
-for doc in README.md CONTRIBUTING.md docs/*.md; do
+for doc in *.md bench/README.md data/README.md docs/*.md; do
     # `src/core/mask.c`, `tests/`; placeholders (<…>) and patterns (*) stand for many.
-    for path in $(grep -oE '`(src|include|tests|docs|cmake|tools|io|scripts|data|demo)/[^` ]*`' "$doc" |
+    for path in $(grep -oE "\`($folders)/[^\` ]*\`" "$doc" |
         tr -d '`' | grep -v '[<*]' | sort -u); do
         n=$((n + 1))
         [ -e "$path" ] || complain "$doc" "no such file: $path"
@@ -25,7 +26,7 @@ for doc in README.md CONTRIBUTING.md docs/*.md; do
     for name in $(grep -oE '`[a-z_0-9]+\(\)`' "$doc" | tr -d '`()' | sort -u); do
         n=$((n + 1))
         case $name in fattn_*_args_init | _args_init) continue ;; esac
-        grep -rqw --include='*.[ch]' "$name" src include tools || complain "$doc" "no such function: $name()"
+        grep -rqw --include='*.[ch]' "$name" src include tools io examples || complain "$doc" "no such function: $name()"
     done
 done
 [ "$n" -gt 40 ] || { echo "only $n names found: wrong folder?"; exit 1; }

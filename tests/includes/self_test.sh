@@ -1,12 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# self_test.sh — check.sh must notice: one offence of each kind, in a copy of the tree.
+# self_test.sh — check.sh and docs.sh must notice: one offence of each kind, in a copy of the tree.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-(cd "$root" && cp -r CMakeLists.txt cmake include src io tools examples "$copy")
+(cd "$root" && cp -r CMakeLists.txt cmake include src io tools examples \
+    *.md LICENSE .ci docs bench data scripts tests "$copy")
 
 offend() { # FILE LINE WORD: adds the line; the complaint must name file and word
     mkdir -p "$(dirname "$copy/$1")"
@@ -29,10 +30,17 @@ offend src/nn/extra.c '#include "base/ints.h"' 'no include rule' # a folder with
 sed -i '$d' "$copy/expected" && echo 'src/nn: no include rule' >>"$copy/expected"
 offend cmake/extra.cmake 'add_compile_options(-ffast-math)' fast-math
 
-if (cd "$copy" && sh "$here/check.sh") >"$copy/log"; then
-    echo "check.sh was content"
-    exit 1
-fi
+offend docs/tour.md '`src/core/gone.c`' src/core/gone.c
+offend README.md '[x](docs/gone.md)' docs/gone.md
+offend data/README.md '`scripts/gone.sh`' scripts/gone.sh
+offend SECURITY.md '`fattn_gone()`' fattn_gone
+
+for script in check docs; do
+    if (cd "$copy" && sh "$here/$script.sh") >>"$copy/log"; then
+        echo "$script.sh was content"
+        exit 1
+    fi
+done
 while read -r line; do
     grep -q "^$line" "$copy/log" || { echo "not noticed: $line"; cat "$copy/log"; exit 1; }
 done <"$copy/expected"

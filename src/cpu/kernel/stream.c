@@ -14,7 +14,7 @@ SLOT(fattn_axpy_fn, axpy_f32);
 SLOT(fattn_axpy_fn, axpy_f16);
 SLOT(fattn_axpy_fn, axpy_bf16);
 
-enum { LINE = 64, SUMS = 4, AXPY_KEYS = 8 };
+enum { LINE = 64, SUMS = 4, AXPY_KEYS = 16 };
 
 /* Does the vector at column c begin a cache line of its row (were the row aligned)? */
 static INLINE int begins_line(int c, const int type) { return c * vec_size(type) % LINE == 0; }
