@@ -142,108 +142,158 @@ static fattn_context *context_of(const char *isa, int threads)
 static bool training(const logical *p) { return strcmp(p->op, "fusion_attention") == 0; }
 
 /* Where statistic `which` (0, 1) of (b, h, i) stands. */
-static float stat_of(const logical *p, bool packed, int64_t b, const float *stats, int64_t i, int64_t h,
-                     int64_t s)
+static float stat_of(const logical *p, bool packed, const float *stats, int64_t i, int64_t h, int64_t s)
 {
     const int64_t step = training(p) ? 8 : 1;
     if (packed && !training(p)) return stats[(i * p->sq + s) * p->n + h];
-    (void)b; /* dense, and the training operator's default TND order: [B][N][S] */
+    /* dense, and the training operator's default TND order: [B][N][S] */
     return stats[((i * p->n + h) * p->sq + s) * step];
+}
+
+/* Everything one run needs, laid out as the variant says. */
+typedef struct layout_run {
+    const logical *p;
+    const variant *v;
+    bool packed;
+    int64_t b0, b; /* sequences [b0, b0 + b) of the problem */
+    operand q, k, val, out;
+    int64_t m, blocks; /* table columns, blocks of the cache */
+    int64_t *ids;      /* block of (sequence, column), unused ones too */
+    int32_t *table;    /* the same, unused entries -1 */
+    int64_t q_list[8], kv_list[8];
+    float *first, *second; /* lse, or max and sum */
+    fattn_tensor table_tensor, first_tensor, second_tensor;
+} layout_run;
+
+/* Every block at a place of its own; 7 generates all of them. */
+static void make_table(layout_run *r)
+{
+    const int64_t size = r->v->block_size;
+    r->m = size ? (r->p->skv + size - 1) / size + 1 : 0;
+    const int64_t n = r->b * r->m, shape[] = {r->b, r->m};
+    r->blocks = n + ((n + 3) % 7 ? 3 : 4);
+    r->ids = calloc((size_t)(n + 1), sizeof *r->ids);
+    r->table = calloc((size_t)(n + 1), sizeof *r->table);
+    for (int64_t i = 0; i < n; i++) {
+        const bool used = i % r->m * size < r->p->kv_len[r->b0 + i / r->m];
+        r->ids[i] = (i * 7 + 2) % r->blocks;
+        r->table[i] = used ? (int32_t)r->ids[i] : -1;
+    }
+    r->table_tensor = fattn_tensor_contiguous(r->table, FATTN_I32, 2, shape);
+}
+
+static operand make_keys(const layout_run *r, uint32_t id, int64_t cols)
+{
+    const logical *p = r->p;
+    if (r->v->block_size) return cache_new(p, r->v, id, cols, r->b0, r->b, r->ids, r->m, r->blocks);
+    operand o = operand_new(r->v->layout, p->dtype, r->b, p->nkv, p->skv, cols, r->v->gap);
+    operand_fill(&o, id, p->dtype, r->b0, r->b, p->nkv, p->skv, cols);
+    return o;
+}
+
+static void make_outputs(layout_run *r)
+{
+    const logical *p = r->p;
+    const int64_t copies = training(p) ? 8 : 1;
+    const size_t stats = (size_t)(r->b * p->n * p->sq);
+    const int64_t dense[] = {r->b, p->n, p->sq, copies}, tnd[] = {r->b * p->sq, p->n, copies};
+    r->out = operand_new(r->v->layout, p->dtype, r->b, p->n, p->sq, p->dv, r->v->gap);
+    r->first = calloc(stats * 8, sizeof *r->first);
+    r->second = calloc(stats * 8, sizeof *r->second);
+    r->first_tensor =
+        fattn_tensor_contiguous(r->first, FATTN_F32, r->packed ? 3 : 4, r->packed ? tnd : dense);
+    r->second_tensor = r->first_tensor;
+    r->second_tensor.data = r->second;
+}
+
+static layout_run run_new(const logical *p, const variant *v)
+{
+    layout_run r = {.p = p, .v = v, .packed = strchr(v->layout, 'T') != NULL};
+    r.b0 = v->only < 0 ? 0 : v->only;
+    r.b = v->only < 0 ? p->b : 1;
+    r.q = operand_new(v->layout, p->dtype, r.b, p->n, p->sq, p->d, v->gap);
+    operand_fill(&r.q, 1, p->dtype, r.b0, r.b, p->n, p->sq, p->d);
+    make_table(&r);
+    r.k = make_keys(&r, 2, p->d);
+    r.val = make_keys(&r, 3, p->dv);
+    make_outputs(&r);
+    for (int64_t i = 0; i < r.b; i++) {
+        r.q_list[i] = r.packed ? (i + 1) * p->sq : p->sq;
+        r.kv_list[i] = r.packed && !v->block_size ? (i + 1) * p->skv : p->kv_len[r.b0 + i];
+    }
+    return r;
+}
+
+static void run_free(layout_run *r)
+{
+    free(r->q.memory), free(r->k.memory), free(r->val.memory), free(r->out.memory);
+    free(r->ids), free(r->table), free(r->first), free(r->second);
+}
+
+static fattn_status call_training(const layout_run *r, fattn_context *context)
+{
+    const logical *p = r->p;
+    fattn_fusion_attention_args a;
+    fattn_fusion_attention_args_init(&a);
+    a.query = &r->q.tensor, a.key = &r->k.tensor, a.value = &r->val.tensor;
+    a.attention_out = &r->out.tensor, a.softmax_max = &r->first_tensor;
+    a.softmax_sum = &r->second_tensor;
+    a.head_num = p->n, a.input_layout = r->v->layout, a.scale = 0.3, a.sparse_mode = p->mode;
+    a.pre_tokens = p->pre, a.next_tokens = p->next;
+    if (r->packed) a.actual_seq_qlen = (fattn_int_array){r->q_list, r->b};
+    if (r->packed) a.actual_seq_kvlen = (fattn_int_array){r->kv_list, r->b};
+    return fattn_fusion_attention(context, &a);
+}
+
+static fattn_status call_inference(const layout_run *r, fattn_context *context)
+{
+    const logical *p = r->p;
+    fattn_fused_infer_attention_score_args a;
+    fattn_fused_infer_attention_score_args_init(&a);
+    a.query = &r->q.tensor, a.key = &r->k.tensor, a.value = &r->val.tensor;
+    a.attention_out = &r->out.tensor, a.softmax_lse = &r->first_tensor, a.softmax_lse_flag = true;
+    a.num_heads = p->n, a.num_key_value_heads = p->nkv, a.input_layout = r->v->layout;
+    a.scale = 0.3, a.sparse_mode = p->mode, a.pre_tokens = p->pre, a.next_tokens = p->next;
+    a.actual_seq_lengths_kv = (fattn_int_array){r->kv_list, r->b};
+    if (r->packed) a.actual_seq_lengths = (fattn_int_array){r->q_list, r->b};
+    if (r->v->block_size) a.block_table = &r->table_tensor, a.block_size = r->v->block_size;
+    return fattn_fused_infer_attention_score(context, &a);
+}
+
+/* The outputs in logical order. */
+static result collect(const layout_run *r)
+{
+    const logical *p = r->p;
+    const size_t size = fattn_dtype_size(p->dtype), rows = (size_t)(r->b * p->n * p->sq);
+    result all = {.out_bytes = rows * (size_t)p->dv * size, .lse_count = 2 * rows};
+    all.out = malloc(all.out_bytes);
+    all.lse = malloc(all.lse_count * sizeof *all.lse);
+    char *at = all.out;
+    float *lse = all.lse;
+    for (int64_t i = 0; i < r->b; i++)
+        for (int64_t h = 0; h < p->n; h++)
+            for (int64_t s = 0; s < p->sq; s++) {
+                const int64_t row = i * r->out.b + h * r->out.h + s * r->out.s;
+                for (int64_t c = 0; c < p->dv; c++, at += size)
+                    memcpy(at, (char *)r->out.tensor.data + (size_t)(row + c * r->out.d) * size, size);
+                *lse++ = stat_of(p, r->packed, r->first, i, h, s);
+                *lse++ = training(p) ? stat_of(p, r->packed, r->second, i, h, s) : 0;
+            }
+    return all;
 }
 
 /* Runs the problem as the variant says and gives the result in logical order. */
 static result run(const logical *p, const variant *v, const char *isa)
 {
-    const bool packed = strchr(v->layout, 'T') != NULL;
-    const int64_t b0 = v->only < 0 ? 0 : v->only, b = v->only < 0 ? p->b : 1;
-    operand q = operand_new(v->layout, p->dtype, b, p->n, p->sq, p->d, v->gap);
-    operand_fill(&q, 1, p->dtype, b0, b, p->n, p->sq, p->d);
-    operand out = operand_new(v->layout, p->dtype, b, p->n, p->sq, p->dv, v->gap);
-
-    const int64_t m = v->block_size ? (p->skv + v->block_size - 1) / v->block_size + 1 : 0;
-    const int64_t blocks = b * m + ((b * m + 3) % 7 ? 3 : 4); /* 7 then generates all of them */
-    int64_t *ids = calloc((size_t)(b * m + 1), sizeof *ids);
-    int32_t *table = calloc((size_t)(b * m + 1), sizeof *table);
-    for (int64_t i = 0; i < b * m; i++) ids[i] = (i * 7 + 2) % blocks;
-    for (int64_t i = 0; i < b; i++)
-        for (int64_t c = 0; c < m; c++) {
-            const bool used = c * v->block_size < p->kv_len[b0 + i];
-            table[i * m + c] = used ? (int32_t)ids[i * m + c] : -1;
-        }
-    operand k, val;
-    if (v->block_size) {
-        k = cache_new(p, v, 2, p->d, b0, b, ids, m, blocks);
-        val = cache_new(p, v, 3, p->dv, b0, b, ids, m, blocks);
-    } else {
-        k = operand_new(v->layout, p->dtype, b, p->nkv, p->skv, p->d, v->gap);
-        val = operand_new(v->layout, p->dtype, b, p->nkv, p->skv, p->dv, v->gap);
-        operand_fill(&k, 2, p->dtype, b0, b, p->nkv, p->skv, p->d);
-        operand_fill(&val, 3, p->dtype, b0, b, p->nkv, p->skv, p->dv);
-    }
-    int64_t q_list[8], kv_list[8], table_shape[] = {b, m};
-    for (int64_t i = 0; i < b; i++) {
-        q_list[i] = packed ? (i + 1) * p->sq : p->sq;
-        kv_list[i] = packed && !v->block_size ? (i + 1) * p->skv : p->kv_len[b0 + i];
-    }
-    const fattn_tensor table_tensor = fattn_tensor_contiguous(table, FATTN_I32, 2, table_shape);
-    const fattn_int_array q_lens = {q_list, b}, kv_lens = {kv_list, b};
-
-    const size_t stats = (size_t)(b * p->n * p->sq);
-    float *first = calloc(stats * 8, sizeof *first), *second = calloc(stats * 8, sizeof *second);
-    const int64_t dense[] = {b, p->n, p->sq, training(p) ? 8 : 1};
-    const int64_t tnd[] = {b * p->sq, p->n, training(p) ? 8 : 1};
-    const fattn_tensor first_t =
-        fattn_tensor_contiguous(first, FATTN_F32, packed ? 3 : 4, packed ? tnd : dense);
-    const fattn_tensor second_t =
-        fattn_tensor_contiguous(second, FATTN_F32, packed ? 3 : 4, packed ? tnd : dense);
-
+    layout_run r = run_new(p, v);
     fattn_context *context = context_of(isa, v->threads);
-    fattn_status status;
-    if (training(p)) {
-        fattn_fusion_attention_args a;
-        fattn_fusion_attention_args_init(&a);
-        a.query = &q.tensor, a.key = &k.tensor, a.value = &val.tensor, a.attention_out = &out.tensor;
-        a.head_num = p->n, a.input_layout = v->layout, a.scale = 0.3, a.sparse_mode = p->mode;
-        a.pre_tokens = p->pre, a.next_tokens = p->next;
-        a.softmax_max = &first_t, a.softmax_sum = &second_t;
-        if (packed) a.actual_seq_qlen = q_lens, a.actual_seq_kvlen = kv_lens;
-        status = fattn_fusion_attention(context, &a);
-    } else {
-        fattn_fused_infer_attention_score_args a;
-        fattn_fused_infer_attention_score_args_init(&a);
-        a.query = &q.tensor, a.key = &k.tensor, a.value = &val.tensor, a.attention_out = &out.tensor;
-        a.num_heads = p->n, a.num_key_value_heads = p->nkv, a.input_layout = v->layout, a.scale = 0.3;
-        a.sparse_mode = p->mode, a.pre_tokens = p->pre, a.next_tokens = p->next;
-        a.softmax_lse_flag = true, a.softmax_lse = &first_t;
-        a.actual_seq_lengths_kv = kv_lens;
-        if (packed) a.actual_seq_lengths = q_lens;
-        if (v->block_size) a.block_table = &table_tensor, a.block_size = v->block_size;
-        status = fattn_fused_infer_attention_score(context, &a);
-    }
+    const fattn_status status = training(p) ? call_training(&r, context) : call_inference(&r, context);
     if (status != FATTN_OK) print_message("%s: %s\n", v->layout, fattn_error_message());
     assert_int_equal(status, FATTN_OK);
+    const result all = collect(&r);
     fattn_context_destroy(context);
-
-    const size_t size = fattn_dtype_size(p->dtype);
-    result r = {.out_bytes = stats * (size_t)p->dv * size, .lse_count = 2 * stats};
-    r.out = malloc(r.out_bytes);
-    r.lse = malloc(r.lse_count * sizeof *r.lse);
-    char *at = r.out;
-    float *lse = r.lse;
-    for (int64_t i = 0; i < b; i++)
-        for (int64_t h = 0; h < p->n; h++)
-            for (int64_t s = 0; s < p->sq; s++) {
-                for (int64_t c = 0; c < p->dv; c++, at += size)
-                    memcpy(at,
-                           (char *)out.tensor.data +
-                               (size_t)(i * out.b + h * out.h + s * out.s + c * out.d) * size,
-                           size);
-                *lse++ = stat_of(p, packed, b, first, i, h, s);
-                *lse++ = training(p) ? stat_of(p, packed, b, second, i, h, s) : 0;
-            }
-    free(q.memory), free(k.memory), free(val.memory), free(out.memory);
-    free(ids), free(table), free(first), free(second);
-    return r;
+    run_free(&r);
+    return all;
 }
 
 static void result_free(result *r) { free(r->out), free(r->lse); }
