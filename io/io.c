@@ -69,20 +69,30 @@ io_code io_fail(io_error *error, io_code code, const char *format, ...)
     return code;
 }
 
-/* Reads until the end; the length of a regular file saves the growing, a pipe has none. */
-static io_code read_all(FILE *file, size_t expected, const char *path, void **bytes, size_t *n,
-                        io_error *error)
+/* What is left of the file: it saves the growing; a pipe has no length. */
+static size_t length_left(FILE *file)
 {
-    size_t room = expected + 1, used = 0; /* + 1: so that the end is seen without growing */
+    struct stat about;
+    const off_t at = ftello(file);
+    if (fstat(fileno(file), &about) != 0 || !S_ISREG(about.st_mode) || at < 0) return 4095;
+    return about.st_size > at ? (size_t)(about.st_size - at) : 0;
+}
+
+io_code io_read_stream(FILE *file, size_t limit, const char *path, void **bytes, size_t *n,
+                       io_error *error)
+{
+    const size_t left = length_left(file);
+    size_t room = (left < limit ? left + 1 : limit), used = 0; /* + 1: the end is seen at once */
     char *data = io_memory(room);
     while (data) {
         used += fread(data + used, 1, room - used, file);
-        if (used < room) break;
-        char *more = room <= PTRDIFF_MAX / 4 ? io_memory(room * 2) : NULL;
+        if (used < room || room == limit) break;
+        const size_t wider = room > limit / 2 ? limit : room * 2;
+        char *more = io_memory(wider);
         if (more) memcpy(more, data, used);
         free(data);
         data = more;
-        room *= 2;
+        room = wider;
     }
     if (!data) return io_fail(error, IO_E_NOMEM, "%s: out of memory for its %zu bytes", path, room);
     if (ferror(file)) {
@@ -96,14 +106,16 @@ static io_code read_all(FILE *file, size_t expected, const char *path, void **by
 
 io_code io_read_file(const char *path, void **bytes, size_t *n, io_error *error)
 {
+    enum { LONGEST = 1 << 26 };
     FILE *file = fopen(path, "rb");
     if (!file) return io_fail(error, IO_E_FILE, "%s: cannot be opened: %s", path, strerror(errno));
-    struct stat about;
-    size_t expected = 4095;
-    if (fstat(fileno(file), &about) == 0 && S_ISREG(about.st_mode))
-        expected = (size_t)about.st_size;
-    const io_code code = read_all(file, expected, path, bytes, n, error);
+    io_code code = io_read_stream(file, LONGEST + 1, path, bytes, n, error);
     fclose(file);
+    if (code == IO_OK && *n > LONGEST) {
+        free(*bytes);
+        code = io_fail(error, IO_E_FORMAT, "%s: more than %d bytes, or without an end", path,
+                       (int)LONGEST);
+    }
     return code;
 }
 

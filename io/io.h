@@ -8,6 +8,8 @@
 
 #include "fattn/types.h"
 
+#include <stdio.h>
+
 typedef enum io_code {
     IO_OK = 0,
     IO_E_FILE,   /* cannot be opened, read or written */
@@ -44,7 +46,12 @@ fattn_tensor io_contiguous(void *data, fattn_dtype dtype, int rank, const int64_
 io_code io_fail(io_error *error, io_code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* A whole file in memory: *bytes from io_memory(), *n its length. */
+/* At most `limit` (at least 1) of the bytes that are left in an open file: *bytes from io_memory(),
+ * *n how many. `path` is for the sentences only. */
+io_code io_read_stream(FILE *file, size_t limit, const char *path, void **bytes, size_t *n,
+                       io_error *error);
+
+/* A whole file in memory; one of more than 64 MiB is refused, for it may have no end. */
 io_code io_read_file(const char *path, void **bytes, size_t *n, io_error *error);
 
 /* "FILE.npy" or "FILE.safetensors:NAME". `as` is the wanted dtype, FATTN_DTYPE_NONE = the file's

@@ -9,7 +9,9 @@
 #include "stored.h"
 #include "writer.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct npy_header {
@@ -147,7 +149,7 @@ static const io_stored *type_of(const char *descr)
     return NULL;
 }
 
-/* Where the header text lies: [*begin, *begin + *length). */
+/* Where the header text lies: [*begin, *begin + *length), which may be beyond the n bytes. */
 static bool find_header(const unsigned char *bytes, size_t n, size_t *begin, size_t *length)
 {
     if (n < 10 || memcmp(bytes, "\x93NUMPY", 6) != 0) return false;
@@ -157,7 +159,7 @@ static bool find_header(const unsigned char *bytes, size_t n, size_t *begin, siz
     if (n < *begin) return false;
     *length = (size_t)bytes[8] | (size_t)bytes[9] << 8;
     if (version > 1) *length |= (size_t)bytes[10] << 16 | (size_t)bytes[11] << 24;
-    return *length <= n - *begin;
+    return true;
 }
 
 static void set_fortran(fattn_tensor *t, int64_t count)
@@ -169,65 +171,127 @@ static void set_fortran(fattn_tensor *t, int64_t count)
     }
 }
 
-/* tensor->memory is the file; the caller frees it on failure. `path` is for the sentences only. */
-static io_code parse(const char *path, size_t n, fattn_dtype as, io_tensor *tensor, io_error *error)
+/* What a header promises. */
+typedef struct npy_layout {
+    npy_header h;
+    const io_stored *stored;
+    int64_t count;
+    size_t bytes; /* of the elements */
+} npy_layout;
+
+static io_code no_npy(const char *path, size_t n, io_error *error)
 {
-    char *bytes = tensor->memory;
-    npy_header h = {.seen = 0};
-    size_t begin, length;
-    if (!find_header((const unsigned char *)bytes, n, &begin, &length))
-        return io_fail(
-            error, IO_E_FORMAT,
-            "%s: not a .npy file of version 1 to 3, or truncated in its header (%zu bytes)", path,
-            n);
-    cursor c = {bytes + begin, bytes + begin + length};
-    if (!take_dictionary(&c, &h))
+    return io_fail(error, IO_E_FORMAT,
+                   "%s: not a .npy file of version 1 to 3, or truncated in its header (%zu bytes)",
+                   path, n);
+}
+
+static io_code read_layout(const char *path, const char *text, size_t length, npy_layout *l,
+                           io_error *error)
+{
+    *l = (npy_layout){.h.seen = 0};
+    cursor c = {text, text + length};
+    if (!take_dictionary(&c, &l->h))
         return io_fail(
             error, IO_E_FORMAT,
             "%s: the .npy header is damaged, or describes a structure or more than %d axes", path,
             (int)FATTN_MAX_RANK);
-    const io_stored *stored = type_of(h.descr);
-    if (!stored)
+    l->stored = type_of(l->h.descr);
+    if (!l->stored)
         return io_fail(
             error, IO_E_DTYPE,
             "%s: element type '%s' is not one of <f2 <f4 <f8 |i1 <i4 <i8 |u1 |b1 (or <u2 V2 "
             "V1 <u4 with a dtype)",
-            path, h.descr);
-    int64_t count;
-    size_t need;
-    const size_t left = n - begin - length;
-    if (!io_count(h.rank, h.shape, &count) ||
-        __builtin_mul_overflow((size_t)count, stored->size, &need) || need != left)
-        return io_fail(error, IO_E_FORMAT,
-                       "%s: %zu bytes follow the header, which do not make its shape", path, left);
-    /* A header of odd length (no writer makes one) would leave the elements unaligned. */
-    char *data = bytes + begin + length;
-    if ((begin + length) % 8 != 0) data = memmove(bytes, data, need);
-    tensor->t = io_contiguous(data, stored->dtype, h.rank, h.shape);
-    if (h.fortran) set_fortran(&tensor->t, count);
-    return io_take(tensor, stored, as, path, error);
+            path, l->h.descr);
+    if (io_count(l->h.rank, l->h.shape, &l->count) &&
+        !__builtin_mul_overflow((size_t)l->count, l->stored->size, &l->bytes) &&
+        l->bytes < PTRDIFF_MAX)
+        return IO_OK;
+    return io_fail(error, IO_E_FORMAT, "%s: the shape in the header is larger than any memory",
+                   path);
 }
 
-static io_code parse_or_free(const char *path, size_t n, fattn_dtype as, io_tensor *tensor,
-                             io_error *error)
+/* `left` bytes at `data`, within tensor->memory, follow the header. */
+static io_code take_elements(const char *path, const npy_layout *l, char *data, size_t left,
+                             fattn_dtype as, io_tensor *tensor, io_error *error)
 {
-    const io_code code = parse(path, n, as, tensor, error);
-    if (code != IO_OK) io_tensor_free(tensor);
-    return code;
+    if (left != l->bytes)
+        return io_fail(error, IO_E_FORMAT,
+                       "%s: %s%zu bytes follow the header, but its shape makes %zu", path,
+                       left > l->bytes ? "at least " : "", left, l->bytes);
+    tensor->t = io_contiguous(data, l->stored->dtype, l->h.rank, l->h.shape);
+    if (l->h.fortran) set_fortran(&tensor->t, l->count);
+    return io_take(tensor, l->stored, as, path, error);
+}
+
+/* tensor->memory is the file; the caller frees it on failure. */
+static io_code parse(size_t n, fattn_dtype as, io_tensor *tensor, io_error *error)
+{
+    static const char path[] = "(memory)";
+    char *bytes = tensor->memory;
+    npy_layout l;
+    size_t begin, length;
+    if (!find_header((const unsigned char *)bytes, n, &begin, &length) || length > n - begin)
+        return no_npy(path, n, error);
+    const io_code code = read_layout(path, bytes + begin, length, &l, error);
+    if (code != IO_OK) return code;
+    const size_t left = n - begin - length;
+    /* A header of odd length (no writer makes one) would leave the elements unaligned. */
+    char *data = bytes + begin + length;
+    if ((begin + length) % 8 != 0) data = memmove(bytes, data, left);
+    return take_elements(path, &l, data, left, as, tensor, error);
 }
 
 io_code npy_parse(void *bytes, size_t n, fattn_dtype as, io_tensor *tensor, io_error *error)
 {
     *tensor = (io_tensor){.memory = bytes};
-    return parse_or_free("(memory)", n, as, tensor, error);
+    const io_code code = parse(n, as, tensor, error);
+    if (code != IO_OK) io_tensor_free(tensor);
+    return code;
+}
+
+/* The header of an open file, which then stands at the elements. */
+static io_code read_header(FILE *file, const char *path, npy_layout *l, io_error *error)
+{
+    enum { LONGEST = 1 << 20 }; /* a header is a hundred letters; this much is none */
+    unsigned char first[12];
+    size_t begin, length, n = fread(first, 1, 10, file);
+    if (n == 10 && first[6] > 1) n += fread(first + 10, 1, 2, file);
+    if (ferror(file))
+        return io_fail(error, IO_E_FILE, "%s: cannot be read: %s", path, strerror(errno));
+    if (!find_header(first, n, &begin, &length)) return no_npy(path, n, error);
+    if (length == 0 || length > LONGEST)
+        return io_fail(error, IO_E_FORMAT, "%s: the .npy header is damaged: it has %zu bytes", path,
+                       length);
+    void *text;
+    io_code code = io_read_stream(file, length, path, &text, &n, error);
+    if (code != IO_OK) return code;
+    code = n == length ? read_layout(path, text, n, l, error) : no_npy(path, begin + n, error);
+    free(text);
+    return code;
+}
+
+/* No more is read than the header promises, and one byte that must not be there. */
+static io_code read_file(FILE *file, const char *path, fattn_dtype as, io_tensor *tensor,
+                         io_error *error)
+{
+    npy_layout l;
+    size_t n;
+    io_code code = read_header(file, path, &l, error);
+    if (code == IO_OK) code = io_read_stream(file, l.bytes + 1, path, &tensor->memory, &n, error);
+    if (code == IO_OK) code = take_elements(path, &l, tensor->memory, n, as, tensor, error);
+    return code;
 }
 
 io_code npy_read(const char *path, fattn_dtype as, io_tensor *tensor, io_error *error)
 {
-    size_t n;
     *tensor = (io_tensor){.memory = NULL};
-    const io_code code = io_read_file(path, &tensor->memory, &n, error);
-    return code == IO_OK ? parse_or_free(path, n, as, tensor, error) : code;
+    FILE *file = fopen(path, "rb");
+    if (!file) return io_fail(error, IO_E_FILE, "%s: cannot be opened: %s", path, strerror(errno));
+    const io_code code = read_file(file, path, as, tensor, error);
+    fclose(file);
+    if (code != IO_OK) io_tensor_free(tensor);
+    return code;
 }
 
 static const char *descr_of(fattn_dtype dtype)

@@ -13,12 +13,12 @@
 #include "verbs.h"
 
 const cli_option bench_options[] = {
-    {"suite", "NAME", NULL, "what to measure (guide)", "guide prefill decode"},
-    {"only", "PATTERN", NULL, "only the rows whose name matches, as a shell pattern", NULL},
-    {"dtype", "NAME", NULL, "element type of the tensors (f32)", "f32 f16 bf16"},
-    {"runs", "N", NULL, "runs of each row, at most 200 (as many as 2 seconds allow, at least 5)",
-     NULL},
-    {"no-standard", NULL, NULL, "leave standard attention out", NULL},
+    {"suite", "NAME", "FATTN_SUITE", "what to measure (guide)", "guide prefill decode"},
+    {"only", "PATTERN", "FATTN_ONLY", "only the rows whose name matches, as a shell pattern", NULL},
+    {"dtype", "NAME", "FATTN_DTYPE", "element type of the tensors (f32)", "f32 f16 bf16"},
+    {"runs", "N", "FATTN_RUNS",
+     "runs of each row, at most 200 (as many as 2 seconds allow, at least 5)", NULL},
+    {"no-standard", NULL, "FATTN_NO_STANDARD", "leave standard attention out", NULL},
     CLI_CONTEXT_OPTIONS,
     CLI_JSON_OPTION,
     {0},

@@ -63,8 +63,9 @@ int call_context(const cli_values *values, const problem_line *line, call_warnin
     options.warn_self = warnings;
     const fattn_status status = fattn_context_create(context, &options);
     if (status == FATTN_OK) return CLI_GO;
-    return cli_error(values->verb->name, status == FATTN_E_ARG ? CLI_USAGE : CLI_FAIL, "%s",
-                     call_sentence(status));
+    if (status != FATTN_E_ARG)
+        return cli_refused(values->verb->name, status, call_sentence(status));
+    return cli_error(values->verb->name, CLI_USAGE, "%s", call_sentence(status));
 }
 
 const char *call_sentence(fattn_status status)
@@ -112,13 +113,16 @@ static int take_item(const cli_values *values, problem_line *line, const struct 
 {
     const char *verb = values->verb->name;
     if (item->role == CLI_OF_VERB || item->role == CLI_DTYPE) return CLI_GO;
-    if (item->role == CLI_OUTPUT && !read_outputs) return CLI_GO;
     if (item->alias && cli_flag(values, "strict"))
         return cli_error(verb, CLI_USAGE, "--%s is not the official spelling; strict wants %s",
                          item->name, item->field->name);
     const uint64_t bit = UINT64_C(1) << line_field_index(line->op, item->field);
     const bool again = *given & bit;
     *given |= bit;
+    if (again && item->role == CLI_OUTPUT)
+        return cli_error(verb, CLI_USAGE, "--%s: the output %s is given twice", item->name,
+                         item->field->name);
+    if (item->role == CLI_OUTPUT && !read_outputs) return CLI_GO;
     if (item->field->kind > FATTN_FIELD_TENSORS_IN) {
         line_error error;
         if (line_set(line, item->field, item->value, &error)) return CLI_GO;
@@ -195,8 +199,10 @@ static int each_in_file(const cli_values *values, const char *path, call_line_fn
     char *text = strndup(bytes, n), *rest = text, *line;
     free(bytes);
     if (!text) return cli_error(values->verb->name, CLI_FAIL, "out of memory");
-    while ((line = strsep(&rest, "\n")))
-        if (!is_comment(line)) code = worse(code, fn(self, line, true));
+    for (int number = 1; (line = strsep(&rest, "\n")); number++) {
+        const call_source source = {.text = line, .file = path, .number = number};
+        if (!is_comment(line)) code = worse(code, fn(self, &source));
+    }
     free(text);
     return code;
 }
@@ -207,8 +213,8 @@ int call_each_line(const cli_values *values, call_line_fn fn, void *self, bool *
     int code = CLI_OK;
     if (!*many) {
         char *text = join_arguments(values);
-        code =
-            text ? fn(self, text, false) : cli_error(values->verb->name, CLI_FAIL, "out of memory");
+        code = text ? fn(self, &(call_source){.text = text})
+                    : cli_error(values->verb->name, CLI_FAIL, "out of memory");
         free(text);
         return code;
     }
@@ -221,12 +227,40 @@ int call_each_line(const cli_values *values, call_line_fn fn, void *self, bool *
     return code;
 }
 
-int call_bad_line(const char *verb, const char *text, const line_error *error, bool from_file)
+void call_print_place(const call_source *source)
 {
-    const int code = error->memory ? CLI_FAIL : from_file ? CLI_DATA : CLI_USAGE;
-    if (error->position == 0) return cli_error(verb, code, "%s\n  in: %s", error->text, text);
-    return cli_error(verb, code, "position %d: %s\n  in: %s\n  %*s^", error->position, error->text,
-                     text, error->position + 3, "");
+    if (source->file) printf("%s:%d: ", source->file, source->number);
+}
+
+void call_print_line(const call_source *source)
+{
+    if (source->file) printf("  %s\n", source->text);
+}
+
+void call_add_error(json_node *results, const char *key, const call_source *source)
+{
+    json_node *object = json_node_object();
+    json_put_bool(object, key, false);
+    json_put_text(object, "status", cli_last_status());
+    json_put_text(object, "message", cli_last_sentence());
+    json_put_text(object, "line", source->text);
+    json_add(results, object);
+}
+
+int call_bad_line(const char *verb, const call_source *source, const line_error *error,
+                  json_node *results, const char *key)
+{
+    const int code = error->memory ? CLI_FAIL : source->file ? CLI_DATA : CLI_USAGE;
+    char place[512] = "";
+    if (source->file) snprintf(place, sizeof place, "%s:%d: ", source->file, source->number);
+    if (error->position == 0)
+        cli_error(verb, code, "%s%s", place, error->text);
+    else
+        cli_error(verb, code, "%sposition %d: %s", place, error->position, error->text);
+    fprintf(stderr, "  in: %s\n", source->text);
+    if (error->position > 0) fprintf(stderr, "  %*s^\n", error->position + 3, "");
+    if (results) call_add_error(results, key, source);
+    return code;
 }
 
 /* ---- shapes ---- */
@@ -250,8 +284,9 @@ json_node *call_shape_json(const fattn_tensor *t)
 
 void call_print_results(json_node *results, bool many, const char *key, int code)
 {
-    if (!many && json_count(results) == 1) {
-        json_print_free(json_take(results));
+    const int count = json_count(results);
+    if ((count == 1 && !many) || (count == 0 && code != CLI_OK)) {
+        json_print_free(json_take(results)); /* of none: frees the array and prints nothing */
         return;
     }
     json_node *object = json_node_object();

@@ -30,23 +30,39 @@ int call_from_options(const cli_values *values, bool read_outputs, problem_line 
 /* The arguments name problem lines (or @FILE) and not only an operator. */
 bool call_has_lines(const cli_values *values);
 
-/* What a verb does with a line. Returns an exit status. `from_file`: the line stood in a file. */
-typedef int (*call_line_fn)(void *self, const char *text, bool from_file);
+/* A problem line and where it stood. */
+typedef struct call_source {
+    const char *text; /* NULL: the call came from options */
+    const char *file; /* NULL: on the command line */
+    int number;       /* in the file, from 1 */
+} call_source;
+
+/* What a verb does with a line. Returns an exit status. */
+typedef int (*call_line_fn)(void *self, const call_source *source);
+
+/* "FILE:N: " before a verdict on a line of a file, and the line itself behind it. */
+void call_print_place(const call_source *source);
+void call_print_line(const call_source *source);
 
 /* Calls fn with each line of the arguments. The worst status: the first that is neither 0 nor 1,
  * else 1 if any was 1. *many tells whether the lines came from a file. */
 int call_each_line(const cli_values *values, call_line_fn fn, void *self, bool *many);
 
-/* Prints where a bad line is bad; returns CLI_USAGE, CLI_DATA for a line in a file, CLI_FAIL when
- * only the memory is missing. */
-int call_bad_line(const char *verb, const char *text, const line_error *error, bool from_file);
+/* Adds {KEY: false, status, message, line} of the last cli_error() or cli_refused(). */
+void call_add_error(json_node *results, const char *key, const call_source *source);
+
+/* Prints where a bad line is bad, and adds {KEY: false, status, message, line} to results (which
+ * may be NULL); returns CLI_USAGE, CLI_DATA for a line in a file, CLI_FAIL when only the memory is
+ * missing. */
+int call_bad_line(const char *verb, const call_source *source, const line_error *error,
+                  json_node *results, const char *key);
 
 /* "f16[2,3]" into out; returns out. */
 const char *call_shape_text(const fattn_tensor *t, char *out, size_t room);
 json_node *call_shape_json(const fattn_tensor *t);
 
 /* Prints and frees the results of a verb: the object itself, or for many lines {KEY: all good,
- * results}. */
+ * results}. Nothing when there are none because of an error: that is main()'s to print. */
 void call_print_results(json_node *results, bool many, const char *key, int code);
 
 /* The sentence of a failed call, never empty. */

@@ -8,8 +8,7 @@
 #include <stdlib.h>
 
 const cli_option check_options[] = {
-    CLI_CONTEXT_OPTIONS,
-    CLI_JSON_OPTION,
+    CLI_CALL_OPTIONS,
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -65,10 +64,12 @@ static json_node *answer_json(const answer *a, const char *text)
     return object;
 }
 
-static void print_text(const answer *a)
+static void print_text(const answer *a, const call_source *source)
 {
     if (a->status != FATTN_OK) {
+        call_print_place(source);
         printf("illegal: %s: %s\n", fattn_status_name(a->status), call_sentence(a->status));
+        call_print_line(source);
         return;
     }
     char shape[256];
@@ -79,20 +80,32 @@ static void print_text(const answer *a)
     putchar('\n');
 }
 
-/* The line that names a call; NULL text = print it from the call. */
-static int answer_line(check_state *s, problem_line *line, const char *text)
+/* The context that the options ask for cannot be had: no call is legal in it. */
+static void print_refused(check_state *s, const call_source *source)
+{
+    if (s->results) {
+        call_add_error(s->results, "legal", source);
+        return;
+    }
+    call_print_place(source);
+    printf("illegal: %s: %s\n", cli_last_status(), cli_last_sentence());
+    call_print_line(source);
+}
+
+static int answer_line(check_state *s, problem_line *line, const call_source *source)
 {
     answer a = {.line = line, .warnings = {.verb = "check"}};
     fattn_context *context = NULL;
     int code = call_context(s->values, line, &a.warnings, &context);
+    if (code == CLI_FAIL) print_refused(s, source);
     if (code == CLI_GO) {
         ask(&a, context);
         code = a.status == FATTN_OK ? CLI_OK : CLI_FAIL;
-        char *printed = text ? NULL : line_print(line);
+        char *printed = source->text ? NULL : line_print(line);
         if (s->results)
-            json_add(s->results, answer_json(&a, text ? text : printed));
+            json_add(s->results, answer_json(&a, printed ? printed : source->text));
         else
-            print_text(&a);
+            print_text(&a, source);
         free(printed);
     }
     fattn_context_destroy(context);
@@ -100,12 +113,13 @@ static int answer_line(check_state *s, problem_line *line, const char *text)
     return code;
 }
 
-static int check_line(void *self, const char *text, bool from_file)
+static int check_line(void *self, const call_source *source)
 {
+    check_state *s = self;
     line_error error;
-    problem_line *line = line_parse(text, &error);
-    if (!line) return call_bad_line("check", text, &error, from_file);
-    const int code = answer_line(self, line, text);
+    problem_line *line = line_parse(source->text, &error);
+    if (!line) return call_bad_line("check", source, &error, s->results, "legal");
+    const int code = answer_line(s, line, source);
     line_destroy(line);
     return code;
 }
@@ -114,7 +128,7 @@ static int check_options_call(check_state *s)
 {
     problem_line *line;
     int code = call_from_options(s->values, false, &line);
-    if (code == CLI_GO) code = answer_line(s, line, NULL);
+    if (code == CLI_GO) code = answer_line(s, line, &(call_source){.text = NULL});
     line_destroy(line);
     return code;
 }

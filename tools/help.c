@@ -14,7 +14,8 @@ void help_overview(void)
          "The Ascend NPU flash-attention operator family on any machine.\n");
     for (int i = 0; cli_verbs[i]; i++)
         printf("  %-12s %s\n", cli_verbs[i]->name, cli_verbs[i]->help);
-    puts("  help-man     print the man page\n"
+    puts("  help         print this, or the help of a verb: fattn help run\n"
+         "  help-man     print the man page\n"
          "  completions  print the completion of a shell: fattn completions bash\n\n"
          "fattn VERB --help explains a verb; fattn run OPERATOR --help an operator.\n"
          "Exit status: 0 fine, 1 illegal or outside the contract, 64 usage, 65 bad data.");
@@ -140,7 +141,7 @@ void help_bash(void)
          "  if ((COMP_CWORD == 1)); then");
     fputs("    words=\"", stdout);
     for (int v = 0; cli_verbs[v]; v++) printf("%s ", cli_verbs[v]->name);
-    puts("help-man completions\"\n  else\n    case ${COMP_WORDS[1]} in");
+    puts("help help-man completions\"\n  else\n    case ${COMP_WORDS[1]} in");
     for (int v = 0; cli_verbs[v]; v++) {
         option_list *list = option_list_make(cli_verbs[v], NULL);
         printf("    %s) words=\"", cli_verbs[v]->name);
@@ -149,7 +150,9 @@ void help_bash(void)
         puts("\" ;;");
         option_list_free(list);
     }
-    puts("    completions) words=\"bash\" ;;\n    esac\n"
+    fputs("    help) words=\"", stdout);
+    for (int v = 0; cli_verbs[v]; v++) printf("%s ", cli_verbs[v]->name);
+    puts("\" ;;\n    completions) words=\"bash\" ;;\n    esac\n"
          "    case ${COMP_WORDS[1]} in run|check|verify) for w in \"${COMP_WORDS[@]:2}\"; do case "
          "$w in");
     for (int i = 0; i < count; i++) {

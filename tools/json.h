@@ -27,5 +27,6 @@ void json_add_int(json_node *array, int64_t value);
 int json_count(const json_node *array);
 json_node *json_take(json_node *array); /* the first element, on its own; frees the array */
 void json_print_free(json_node *node);  /* to stdout, with a newline; NULL is fine */
+bool json_printed(void);                /* something was */
 
 #endif

@@ -74,9 +74,14 @@ json_node *json_take(json_node *array)
     return n(first);
 }
 
+static bool printed;
+
+bool json_printed(void) { return printed; }
+
 void json_print_free(json_node *node)
 {
     if (!node) return;
+    printed = true;
     json_dumpf(t(node), stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
     putchar('\n');
     json_decref(t(node));

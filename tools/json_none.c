@@ -20,3 +20,4 @@ void json_add_int(json_node *a, int64_t v) { (void)a, (void)v; }
 int json_count(const json_node *array) { return (void)array, 0; }
 json_node *json_take(json_node *array) { return array; }
 void json_print_free(json_node *node) { (void)node; }
+bool json_printed(void) { return false; }

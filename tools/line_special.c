@@ -23,7 +23,7 @@ static int64_t count_of(const line_tensor *tensor)
 
 static int64_t extent(const fattn_tensor *t, int axis, int64_t otherwise)
 {
-    return t && axis < t->rank ? t->shape[axis] : otherwise;
+    return t && axis >= 0 && axis < t->rank ? t->shape[axis] : otherwise;
 }
 
 /* A stream of this tensor; tensors whose data hang together share one by name. */

@@ -15,7 +15,7 @@
 #include <string.h>
 
 const cli_option mask_options[] = {
-    {"sparse-mode", "N", "FATTN_SPARSE_MODE", "0..8", "0 1 2 3 4 5 6 7 8"},
+    {"sparse-mode", "N", "FATTN_SPARSE_MODE", "a training mode; fattn info lists them", NULL},
     {"q-len", "N", "FATTN_Q_LEN", "queries of the only sequence", NULL},
     {"kv-len", "N", "FATTN_KV_LEN", "keys of the only sequence", NULL},
     {"pre-tokens", "N", "FATTN_PRE_TOKENS", "keys before the diagonal (2147483647)", NULL},
@@ -206,10 +206,24 @@ static int get_lengths(const cli_values *values, request *r)
                      (long long)r->q_ends.count, (long long)r->kv_ends.count);
 }
 
+/* One of the modes that the library has. */
+static int get_mode(const cli_values *values, int64_t *mode)
+{
+    fattn_capability_set set = {.size = sizeof set};
+    if (fattn_capabilities(NULL, &set) != FATTN_OK)
+        return cli_error("mask", CLI_FAIL, "%s", fattn_error_message());
+    const uint64_t modes = (uint64_t)set.sparse_modes_training;
+    const int last = modes ? 63 - __builtin_clzll(modes) : 0;
+    const int code = cli_get_int(values, "sparse-mode", 0, last, mode);
+    if (code != CLI_GO || (modes >> *mode & 1)) return code;
+    return cli_error("mask", CLI_USAGE, "--sparse-mode: there is no mode %lld; see fattn info",
+                     (long long)*mode);
+}
+
 static int get_request(const cli_values *values, request *r)
 {
     r->pre_tokens = r->next_tokens = INT32_MAX;
-    int code = cli_get_int(values, "sparse-mode", 0, 8, &r->sparse_mode);
+    int code = get_mode(values, &r->sparse_mode);
     if (code == CLI_GO)
         code = cli_get_int(values, "pre-tokens", INT64_MIN, INT64_MAX, &r->pre_tokens);
     if (code == CLI_GO)
@@ -282,8 +296,7 @@ static int ask_and_draw(const cli_values *values, const request *r, mask_grid *g
     if (status == FATTN_OK) status = ask_all(r, context, grids, n);
     const int code = status == FATTN_OK
                          ? draw(values, r, grids, n)
-                         : cli_error("mask", CLI_FAIL, "%s: %s", fattn_status_name(status),
-                                     fattn_error_message());
+                         : cli_refused("mask", status, fattn_error_message());
     fattn_context_destroy(context);
     return code;
 }

@@ -18,15 +18,44 @@
 
 enum { FIRST_KEY = 256 }; /* argp's key of the list's option i is FIRST_KEY + i */
 
+/* What was last said on stderr, for main() to say it once more in JSON. */
+static struct {
+    const char *status;
+    char sentence[2048];
+} last = {"failed", ""};
+
 int cli_error(const char *verb, int code, const char *format, ...)
 {
     va_list list;
     va_start(list, format);
+    vsnprintf(last.sentence, sizeof last.sentence, format, list);
+    va_end(list);
+    va_start(list, format); /* not last.sentence, which may have been cut */
     fprintf(stderr, "fattn %s: ", verb);
     vfprintf(stderr, format, list);
     fputc('\n', stderr);
     va_end(list);
+    last.status = code == CLI_USAGE ? "usage" : code == CLI_DATA ? "data" : "failed";
     return code;
+}
+
+int cli_refused(const char *verb, fattn_status status, const char *sentence)
+{
+    fprintf(stderr, "fattn %s: %s: %s\n", verb, fattn_status_name(status), sentence);
+    snprintf(last.sentence, sizeof last.sentence, "%s", sentence);
+    last.status = fattn_status_name(status);
+    return CLI_FAIL;
+}
+
+const char *cli_last_status(void) { return last.status; }
+const char *cli_last_sentence(void) { return last.sentence; }
+
+bool cli_wants_json(int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--json") == 0) return true;
+    const char *twin = getenv("FATTN_JSON");
+    return twin && *twin && strcmp(twin, "0") != 0;
 }
 
 static bool same_name(const char *a, size_t n, const char *b)
@@ -51,15 +80,42 @@ static bool is_truth(const char *word)
     return false;
 }
 
+/* The words of a name in any order, a plural 's' aside: "num-heads" says "head-num". */
+static bool has_words_of(const char *name, const char *other)
+{
+    while (*name) {
+        const size_t n = strcspn(name, "-_"), stem = n > 1 && name[n - 1] == 's' ? n - 1 : n;
+        const char *at = other;
+        for (size_t length; *at; at += length + (at[length] != '\0')) {
+            length = strcspn(at, "-_");
+            const size_t end = length > 1 && at[length - 1] == 's' ? length - 1 : length;
+            if (end == stem && strncmp(at, name, stem) == 0) break;
+        }
+        if (!*at) return false;
+        name += n + (name[n] != '\0');
+    }
+    return true;
+}
+
+static const char *nearest_option(const option_list *list, const char *word)
+{
+    spell nearest = spell_start(word);
+    for (int i = 0; i < list->n; i++) {
+        const char *name = list->options[i].name;
+        if (has_words_of(word, name) && has_words_of(name, word)) return name;
+        spell_offer(&nearest, name);
+    }
+    return nearest.best;
+}
+
 static int unknown(const cli_verb *verb, const option_list *list, const char *name, size_t n)
 {
     char word[64];
     snprintf(word, sizeof word, "%.*s", (int)(n < 60 ? n : 60), name);
-    spell nearest = spell_start(word);
-    for (int i = 0; i < list->n; i++) spell_offer(&nearest, list->options[i].name);
-    if (nearest.best)
+    const char *best = nearest_option(list, word);
+    if (best)
         return cli_error(verb->name, CLI_USAGE, "there is no option --%s; nearest: --%s", word,
-                         nearest.best);
+                         best);
     return cli_error(verb->name, CLI_USAGE, "there is no option --%s; see fattn %s --help", word,
                      verb->name);
 }
@@ -84,6 +140,10 @@ static int rewrite_word(const cli_values *values, int argc, char **argv, int *i,
     const cli_verb *verb = values->verb;
     const char *word = argv[*i], *name = word + 2;
     *out = NULL;
+    if (strcmp(word, "-h") == 0) word = "--help", name = word + 2;
+    if (word[0] == '-' && word[1] != '-' && word[1] != '\0' && strcmp(word, "-?") != 0)
+        return cli_error(verb->name, CLI_USAGE, "there is no option %s; see fattn %s --help", word,
+                         verb->name);
     if (strncmp(word, "--", 2) != 0 || name[0] == '\0' || is_argp_word(name, strcspn(name, "="))) {
         *out = strdup(word);
         return CLI_GO;

@@ -81,6 +81,17 @@ int cli_get_int(const cli_values *values, const char *name, int64_t low, int64_t
 int cli_error(const char *verb, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* The same for a call that the library refused: "fattn VERB: STATUS: sentence"; returns CLI_FAIL.
+ */
+int cli_refused(const char *verb, fattn_status status, const char *sentence);
+
+/* What the last of the two said, for --json: "usage", "data", "failed" or the library's status. */
+const char *cli_last_status(void);
+const char *cli_last_sentence(void);
+
+/* --json is on the command line, whether or not the rest can be parsed, or FATTN_JSON is set. */
+bool cli_wants_json(int argc, char **argv);
+
 /* The options that choose a context (--threads, --isa, --backend, --strict): for the verbs' tables.
  */
 #define CLI_CONTEXT_OPTIONS                                                                        \
@@ -90,6 +101,12 @@ int cli_error(const char *verb, int code, const char *format, ...)
     {                                                                                              \
         "strict", NULL, "FATTN_STRICT", "the vendor's behaviour and rejections", NULL              \
     }
+/* run, check and verify take the same options, so that one command line serves all three. */
+#define CLI_CALL_OPTIONS                                                                           \
+    {"out-dir", "DIR", "FATTN_OUT_DIR",                                                            \
+     "in-place operators: run writes one NAME.npy per changed tensor", NULL},                      \
+        {"compute", "NAME", "FATTN_COMPUTE", "arithmetic: f32, or f16 on request", "f32 f16"},     \
+        CLI_CONTEXT_OPTIONS, CLI_JSON_OPTION
 #define CLI_JSON_OPTION                                                                            \
     {                                                                                              \
         "json", NULL, "FATTN_JSON", "print one JSON object instead of text", NULL                  \

@@ -16,11 +16,7 @@
 #include <time.h>
 
 const cli_option run_options[] = {
-    {"out-dir", "DIR", "FATTN_OUT_DIR", "in-place operators: one NAME.npy per changed tensor",
-     NULL},
-    {"compute", "NAME", "FATTN_COMPUTE", "arithmetic: f32, or f16 on request", "f32 f16"},
-    CLI_CONTEXT_OPTIONS,
-    CLI_JSON_OPTION,
+    CLI_CALL_OPTIONS,
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -49,6 +45,58 @@ static const char *wanted_file(const cli_values *values, const fattn_field *fiel
         if (values->items[i].role == CLI_OUTPUT && values->items[i].field == field)
             return values->items[i].value;
     return NULL;
+}
+
+/* "dir/x.npy" and "./dir/x.npy" are one file, whether or not it exists yet. For free(). */
+static char *place_of(const char *path)
+{
+    char *place = realpath(path, NULL);
+    if (place) return place;
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+    char *folder = strndup(slash ? path : ".", slash ? (size_t)(slash - path) + 1 : 1);
+    char *whole = folder ? realpath(folder, NULL) : NULL;
+    if (!whole || asprintf(&place, "%s/%s", whole, base) < 0) place = strdup(path);
+    free(folder);
+    free(whole);
+    return place;
+}
+
+static char *file_of(const char *where)
+{
+    const size_t split = io_split(where);
+    char *path = split ? strndup(where, split) : strdup(where);
+    char *place = path ? place_of(path) : NULL;
+    free(path);
+    return place;
+}
+
+/* Two outputs cannot both be kept: the same file, unless it is one archive, spelt the same, with
+ * two names. */
+static bool collide(const char *a, const char *b)
+{
+    const size_t split = io_split(a);
+    if (split && split == io_split(b) && strncmp(a, b, split) == 0) return strcmp(a, b) == 0;
+    char *left = file_of(a), *right = file_of(b);
+    const bool same = !left || !right || strcmp(left, right) == 0;
+    free(left);
+    free(right);
+    return same;
+}
+
+/* The files of all outputs are known before anything is computed, or overwritten. */
+static int check_files(const cli_values *values)
+{
+    for (int i = 0; i < values->n_items; i++)
+        for (int j = 0; j < i; j++) {
+            const struct cli_item *a = &values->items[j], *b = &values->items[i];
+            if (a->role != CLI_OUTPUT || b->role != CLI_OUTPUT) continue;
+            if (collide(a->value, b->value))
+                return cli_error("run", CLI_USAGE,
+                                 "--%s %s and --%s %s: each output needs a file of its own (or "
+                                 "one FILE.safetensors with a NAME each)",
+                                 a->name, a->value, b->name, b->value);
+        }
+    return CLI_GO;
 }
 
 /* Outputs nobody asked for are not computed, the first excepted. */
@@ -196,12 +244,13 @@ static int compute(run_state *s)
     if (status == FATTN_OK) status = s->line->op->call(s->context, s->line->args);
     s->ms = now_ms() - start;
     if (status == FATTN_OK) return CLI_GO;
-    return cli_error("run", CLI_FAIL, "%s: %s", fattn_status_name(status), call_sentence(status));
+    return cli_refused("run", status, call_sentence(status));
 }
 
 static int run_call(run_state *s)
 {
     int code = call_from_options(s->values, false, &s->line);
+    if (code == CLI_GO) code = check_files(s->values);
     if (code == CLI_GO) code = choose_outputs(s);
     if (code == CLI_GO) code = call_context(s->values, NULL, &s->warnings, &s->context);
     if (code == CLI_GO) code = compute(s);

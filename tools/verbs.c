@@ -30,8 +30,9 @@ static const cli_verb check = {
     .args = "OPERATOR | LINE | @FILE",
     .help = "is a call legal, and why not",
     .more =
-        "Takes the options of `fattn run`, a problem line, or a file of problem lines. Nothing is "
-        "computed and no tensor is allocated for a line. Exits 1 when a call is illegal.",
+        "Takes the options of `fattn run`, a problem line, or a file of problem lines. A plan "
+        "is made; nothing is computed and no tensor is allocated for a line. Exits 1 when a call "
+        "is illegal.",
     .options = check_options,
     .operator_fields = true,
     .run = verb_check,
@@ -43,8 +44,8 @@ static const cli_verb verify = {
     .help = "compare a result with the exact answer",
     .more =
         "A problem line is computed and compared with float64. With an operator and its options "
-        "the output files are read instead, wherever they were computed. Exits 1 when an element "
-        "is outside its bound.",
+        "the output files are read instead, wherever they were computed. Attention operators only. "
+        "Exits 1 when an element is outside its bound.",
     .options = verify_options,
     .operator_fields = true,
     .run = verb_verify,

@@ -8,8 +8,7 @@
 #include <stdlib.h>
 
 const cli_option verify_options[] = {
-    CLI_CONTEXT_OPTIONS,
-    CLI_JSON_OPTION,
+    CLI_CALL_OPTIONS,
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -50,10 +49,13 @@ static json_node *report_json(const fattn_verify_report *r, fattn_status status,
     return object;
 }
 
-static void print_text(const fattn_verify_report *r, fattn_status status, const char *text)
+static void print_text(const fattn_verify_report *r, fattn_status status,
+                       const call_source *source)
 {
+    if (status != FATTN_OK || !r->passed) call_print_place(source);
     if (status != FATTN_OK) {
         printf("not verified: %s: %s\n", fattn_status_name(status), call_sentence(status));
+        call_print_line(source);
         return;
     }
     printf("%s: %lld elements, %lld outside, worst error %.3g of its bound",
@@ -66,24 +68,26 @@ static void print_text(const fattn_verify_report *r, fattn_status status, const 
         "\n  max abs %.3g, rms %.3g, max rel %.3g, mean rel %.3g, cosine %.9g, correctly rounded "
         "%.2f %%\n",
         r->max_abs, r->rms, r->max_rel, r->mean_rel, r->cosine, 100 * r->correctly_rounded);
-    if (!r->passed && text) printf("  %s\n", text);
+    if (!r->passed && source->text) printf("  %s\n", source->text);
 }
 
 /* A call to be compared; its outputs came from files unless there is a line to compute. */
 typedef struct subject {
     problem_line *line;
-    const char *text; /* the line, for the report */
-    bool compute, from_file;
+    call_source source; /* the line, for the report */
+    bool compute;
 } subject;
 
 /* The operator judges the shapes before memory is taken for them. CLI_GO, or an exit status when
  * the line cannot be filled. */
-static int compute(const subject *c, fattn_context *context, fattn_status *status)
+static int compute(const verify_state *s, const subject *c, fattn_context *context,
+                   fattn_status *status)
 {
     line_error error;
     *status = line_shapes(c->line, context);
     if (*status != FATTN_OK) return CLI_GO;
-    if (!line_fill(c->line, &error)) return call_bad_line("verify", c->text, &error, c->from_file);
+    if (!line_fill(c->line, &error))
+        return call_bad_line("verify", &c->source, &error, s->results, "passed");
     *status = line_call(c->line, context);
     return CLI_GO;
 }
@@ -92,13 +96,13 @@ static int verify_in(verify_state *s, const subject *c, fattn_context *context)
 {
     fattn_verify_report report = {.size = sizeof report};
     fattn_status status = FATTN_OK;
-    const int code = c->compute ? compute(c, context, &status) : CLI_GO;
+    const int code = c->compute ? compute(s, c, context, &status) : CLI_GO;
     if (code != CLI_GO) return code;
     if (status == FATTN_OK) status = fattn_verify(context, c->line->op, c->line->args, &report);
     if (s->results)
-        json_add(s->results, report_json(&report, status, c->text));
+        json_add(s->results, report_json(&report, status, c->source.text));
     else
-        print_text(&report, status, c->text);
+        print_text(&report, status, &c->source);
     return status == FATTN_OK && report.passed ? CLI_OK : CLI_FAIL;
 }
 
@@ -113,13 +117,14 @@ static int verify_call(verify_state *s, const subject *c)
     return code;
 }
 
-static int verify_line(void *self, const char *text, bool from_file)
+static int verify_line(void *self, const call_source *source)
 {
+    verify_state *s = self;
     line_error error;
     subject c = {
-        .line = line_parse(text, &error), .text = text, .compute = true, .from_file = from_file};
-    if (!c.line) return call_bad_line("verify", text, &error, from_file);
-    const int code = verify_call(self, &c);
+        .line = line_parse(source->text, &error), .source = *source, .compute = true};
+    if (!c.line) return call_bad_line("verify", source, &error, s->results, "passed");
+    const int code = verify_call(s, &c);
     line_destroy(c.line);
     return code;
 }
@@ -140,7 +145,7 @@ static int verify_files(verify_state *s)
             cli_error("verify", CLI_USAGE, "which result? --out FILE, or another output's option");
     if (code == CLI_GO) {
         char *text = line_print(line);
-        code = verify_call(s, &(subject){.line = line, .text = text});
+        code = verify_call(s, &(subject){.line = line, .source.text = text});
         free(text);
     }
     line_destroy(line);

@@ -11,7 +11,9 @@
  * Letters: B batch, S sequence (Sq queries, Skv keys), N query heads, Nkv key/value heads, G = N / Nkv,
  * D head dim of query and key, Dv head dim of value and output, H = heads * head dim, T tokens of all
  * sequences. Tensors are pointers to structs that the caller owns; NULL = absent. An output may be NULL
- * when it is not wanted, unless it is the first. Every tensor may have any strides.
+ * when it is not wanted, unless it is the first. Every tensor may have any strides where nothing else is
+ * said. In the inference operators an optional tensor without elements is absent, too, unless it is a
+ * quantisation parameter.
  *
  * Errors: E_SHAPE, E_DTYPE, E_ARG as the sentence says; E_UNSUPPORTED for a parameter whose meaning this
  * version does not compute; E_NOMEM. No output is touched on error. NaN or Inf in masked or out-of-range
@@ -47,7 +49,9 @@ extern "C" {
  *   BSND        [B,Sq,N,D]     [B,Skv,Nkv,D]  [B,Skv,Nkv,Dv]  [B,Sq,N,Dv]     (BSNH is an alias)
  *   BNSD        [B,N,Sq,D]     [B,Nkv,Skv,D]  [B,Nkv,Skv,Dv]  [B,N,Sq,Dv]
  *   TND         [Tq,N,D]       [Tkv,Nkv,D]    [Tkv,Nkv,Dv]    [Tq,N,Dv]
- * softmax_max, softmax_sum: fp32 [B,N,Sq,8] for dense layouts, [Tq,N,8] for TND, each value 8 times. */
+ * softmax_max, softmax_sum: fp32 [B,N,Sq,8] for dense layouts, [Tq,N,8] for TND, each value 8 times.
+ * Both need the same strides; with TND and softmax_layout "" (their memory then holds [N,Lq,8] sequence
+ * by sequence) they must be contiguous. */
 typedef struct fattn_fusion_attention_args {
     size_t size;
     const fattn_tensor *query, *key, *value; /* f32, f16, bf16 (f64 on the reference), one dtype */
@@ -58,7 +62,7 @@ typedef struct fattn_fusion_attention_args {
     const fattn_tensor *atten_mask;   /* bool or u8, nonzero = masked */
     const fattn_tensor *query_rope, *key_rope; /* [.., Dr] in query's / key's layout */
     double scale;                              /* 1.0 */
-    double keep_prob;                          /* 1.0; below 1: UNSUPPORTED in this version */
+    double keep_prob;                          /* 1.0; in (0,1): UNSUPPORTED in this version */
     int64_t pre_tokens, next_tokens;           /* 2147483647 */
     int64_t inner_precise;                     /* 0 */
     fattn_int_array prefix;                    /* per batch; modes 5 and 6 */
@@ -96,7 +100,7 @@ typedef struct fattn_prompt_flash_attention_args {
     const char *input_layout;                                     /* "BSH" */
     int64_t num_key_value_heads;                                  /* 0 = num_heads */
     fattn_int_array actual_seq_lengths_kv;
-    int64_t sparse_mode; /* 0..4 */
+    int64_t sparse_mode; /* 0..4; 10..14: 0..4 with inner_precise 0 (strict: fp16 scores unrounded) */
     /* output */
     const fattn_tensor *attention_out;
 } fattn_prompt_flash_attention_args;
@@ -109,7 +113,7 @@ typedef struct fattn_incre_flash_attention_args {
     size_t size;
     const fattn_tensor *query, *key, *value;
     const fattn_tensor *padding_mask; /* documented "ignored" */
-    const fattn_tensor *atten_mask;   /* [1|B, .., S], nonzero = masked */
+    const fattn_tensor *atten_mask;   /* [1|B, .., >= longest valid length], nonzero = masked */
     const fattn_tensor *pse_shift;    /* [1|B, 1|N, 1, >=S] */
     fattn_int_array actual_seq_lengths; /* keys per batch */
     const fattn_tensor *antiquant_scale, *antiquant_offset;           /* UNSUPPORTED in this version */

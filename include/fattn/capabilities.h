@@ -30,7 +30,8 @@ FATTN_API fattn_status fattn_capabilities(fattn_context *context, fattn_capabili
 
 typedef struct fattn_memory_estimate {
     size_t size;
-    uint64_t input_bytes, output_bytes; /* of the tensors as given */
+    uint64_t input_bytes;               /* of the tensors as given */
+    uint64_t output_bytes;              /* of every output of shapes(), wanted or not */
     uint64_t workspace_bytes;           /* of fattn */
     uint64_t standard_bytes;            /* of attention with materialised fp32 scores */
 } fattn_memory_estimate;

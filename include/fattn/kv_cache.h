@@ -65,13 +65,13 @@ FATTN_API fattn_status fattn_kv_cache_free(fattn_kv_cache *cache, int64_t sequen
 FATTN_API fattn_status fattn_kv_cache_extend(fattn_kv_cache *cache, int64_t sequence,
                                              int64_t n_tokens);
 
-/* extend + write in one step for a one-layer cache (or every layer with the same rows, layer = -1):
+/* extend + write in one step; with several layers all get the same rows:
  * key [n_tokens, Nkv, D] and value [n_tokens, Nkv, Dv] in the cache's dtype, any strides. */
 FATTN_API fattn_status fattn_kv_cache_append(fattn_kv_cache *cache, int64_t sequence,
                                              const fattn_tensor *key, const fattn_tensor *value);
 
-/* Writes rows of tokens [first, first + key->shape[0]) of a sequence, in layer `layer`; they must be
- * inside its length and not in a shared block. */
+/* Writes rows of tokens [first, first + key->shape[0]) of a sequence, in layer `layer` (-1 = the same
+ * rows in every layer); they must be inside its length and not in a shared block. */
 FATTN_API fattn_status fattn_kv_cache_write(fattn_kv_cache *cache, int64_t layer, int64_t sequence,
                                             int64_t first, const fattn_tensor *key,
                                             const fattn_tensor *value);

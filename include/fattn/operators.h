@@ -29,7 +29,8 @@ typedef enum fattn_field_flag {
     FATTN_FIELD_REQUIRED = 1,
     FATTN_FIELD_IGNORED = 2,     /* accepted, never changes anything; documented */
     FATTN_FIELD_UNSUPPORTED = 4, /* any non-default value is refused in this version */
-    FATTN_FIELD_HEADS = 8        /* a head count that the layout may supply */
+    FATTN_FIELD_HEADS = 8,       /* a head count that the layout may supply */
+    FATTN_FIELD_EMPTY_ABSENT = 16 /* a tensor without elements counts as absent */
 } fattn_field_flag;
 
 typedef struct fattn_field {
@@ -58,7 +59,7 @@ typedef struct fattn_operator {
     fattn_status (*plan)(fattn_context *context, const void *args, fattn_plan **plan);
 } fattn_operator;
 
-/* All operators; *count receives how many. */
+/* All operators; *count receives how many unless count is NULL. */
 FATTN_API const fattn_operator *fattn_operators(int *count);
 
 /* By name, with or without an "npu_" prefix; NULL when unknown. */

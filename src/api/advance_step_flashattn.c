@@ -96,7 +96,8 @@ static fattn_status check(const fattn_context *context, const step_args *a, fatt
         *k = i64_add_sat(a->spec_token->shape[1], 1);
         TRY(check_speculative(a, *k));
         REQUIRE(i64_mul(a->num_seqs, *k, &rows), FATTN_E_SHAPE,
-                "spec_token: num_seqs * k overflows");
+                "spec_token: k = %lld and num_seqs %lld: num_seqs * k must be at most %lld", (ll)*k,
+                (ll)a->num_seqs, (ll)INT64_MAX);
     } else {
         *k = 0;
         TRY(check_in(a->sampled_token_ids, "sampled_token_ids", 2, a->num_queries, 1));
@@ -140,7 +141,8 @@ static fattn_status advance_plain(const fattn_context *context, const step_args 
 {
     const int64_t pos = get1(a->seq_lens, i);
     int64_t slot, shift = 0;
-    REQUIRE(pos >= 0, FATTN_E_ARG, "seq_lens: entry %lld is %lld", (ll)i, (ll)pos);
+    REQUIRE(pos >= 0, FATTN_E_ARG, "seq_lens: entry %lld is %lld; lengths are in 0..%lld", (ll)i,
+            (ll)pos, (ll)(a->seq_lens->dtype == FATTN_I32 ? INT32_MAX - 1 : INT64_MAX - 1));
     REQUIRE(pos < INT64_MAX && array_holds(a->seq_lens->dtype, pos + 1), FATTN_E_ARG,
             "seq_lens: entry %lld is %lld and cannot grow in %s", (ll)i, (ll)pos,
             fattn_dtype_name(a->seq_lens->dtype));

@@ -13,6 +13,8 @@
 
 enum { REPLICAS = 8 }; /* each maximum and sum stands 8 times in its output */
 
+static const double KEEP_ALL_WITHIN = 1e-9; /* nearer to 1 than that keep_prob is 1 */
+
 static const char *const layout_names[] = {"BSH", "SBH", "BSND", "BNSD", "TND", NULL};
 
 /* ---- reading ------------------------------------------------------------------------------------
@@ -21,7 +23,11 @@ static const char *const layout_names[] = {"BSH", "SBH", "BSND", "BNSD", "TND", 
 static fattn_status check_numbers(const fattn_fusion_attention_args *a)
 {
     REQUIRE(isfinite(a->scale), FATTN_E_ARG, "scale: %g is not finite", a->scale);
-    REQUIRE(a->keep_prob > 0 && a->keep_prob <= 1, FATTN_E_ARG, "keep_prob: %g is not in (0, 1]",
+    const bool dropout = fabs(a->keep_prob - 1) >= KEEP_ALL_WITHIN;
+    REQUIRE(!dropout || (a->keep_prob > 0 && a->keep_prob < 1), FATTN_E_ARG,
+            "keep_prob: %g is not in (0, 1]; 1 = no dropout", a->keep_prob);
+    REQUIRE(!dropout, FATTN_E_UNSUPPORTED,
+            "keep_prob: %g: dropout is not computed in version " FATTN_VERSION_STRING "; give 1",
             a->keep_prob);
     REQUIRE(a->head_num >= 0, FATTN_E_ARG, "head_num: %lld is not positive", LL(a->head_num));
     return FATTN_OK;
@@ -135,12 +141,14 @@ static fattn_status read_stats(const fusion_call *call, fattn_tensor *stats, fat
     problem->stats_replicas = REPLICAS;
     if (max) TRY(output_check(max, stats, "softmax_max"));
     if (sum) TRY(output_check(sum, stats, "softmax_sum"));
+    if (!problem->want_max_sum) return FATTN_OK;
     REQUIRE(!max || !sum || same_strides(max, sum), FATTN_E_SHAPE,
-            "softmax_sum: its strides must be those of softmax_max");
-    if (max || sum) *stats = max ? *max : *sum;
+            "softmax_sum: its strides differ from those of softmax_max; give both the same, "
+            "contiguous ones for example");
+    *stats = max ? *max : *sum;
     REQUIRE(!call->in.packed || call->stats_by_token || tensor_contiguous(stats), FATTN_E_SHAPE,
-            "%s: must be contiguous, because softmax_layout \"\" stores it sequence by sequence; "
-            "softmax_layout TND takes any strides",
+            "%s: is not contiguous, and softmax_layout \"\" stores it sequence by sequence; give "
+            "contiguous memory, or softmax_layout TND, which takes any strides",
             max ? "softmax_max" : "softmax_sum");
     problem->max_replica_stride = stats->strides[stats->rank - 1];
     return FATTN_OK;
@@ -149,6 +157,7 @@ static fattn_status read_stats(const fusion_call *call, fattn_tensor *stats, fat
 static void place_stats(const fusion_call *call, const fattn_tensor *stats, fattn_seq *seq)
 {
     const int64_t *stride = stats->strides;
+    if (!call->args->softmax_max && !call->args->softmax_sum) return;
     if (!call->in.packed) {
         seq->stats_base = seq->batch * stride[0];
         seq->stats_head_stride = stride[1];

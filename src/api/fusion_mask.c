@@ -59,8 +59,8 @@ static void settle_without_mask(fusion_call *call)
                      "atten_mask, as on the device; sparse_mode 4 is a band",
                      LL(a->pre_tokens), LL(a->next_tokens));
     if (a->sparse_mode == 1)
-        context_warn(call->context, WARN_SPARSE_MODE_WITHOUT_MASK,
-                     "sparse_mode: 1 without atten_mask is full attention");
+        context_warn(call->context, WARN_FULL_MODE_WITHOUT_MASK,
+                     "sparse_mode: 1 without atten_mask is full attention, as on the device");
     if (a->sparse_mode < 2) return;
     call->mode = a->sparse_mode;
     context_warn(

@@ -15,8 +15,8 @@ static infer_args normal_form(const fattn_incre_flash_attention_args *a)
         .key = a->key,
         .value = a->value,
         .atten_mask = inputs_optional(a->atten_mask),
-        .pse_shift = inputs_optional(MUTANT(79, a->pse_shift, NULL)),
-        .block_table = inputs_optional(a->block_table),
+        .pse_shift = infer_optional(MUTANT(79, a->pse_shift, NULL)),
+        .block_table = infer_table(a->block_table, a->query),
         .q_lengths = {.name = "query lengths"}, /* none */
         .kv_lengths = {.name = "actual_seq_lengths", .list = a->actual_seq_lengths},
         .layouts = layout_names,

@@ -23,6 +23,28 @@ static const char *const later_layouts[] = {"BNSD_BSND", "NSD",       "SH",     
 /* ---- reading ------------------------------------------------------------------------------------
  */
 
+const fattn_tensor *infer_optional(const fattn_tensor *tensor)
+{
+    return tensor && tensor_elements(tensor) > 0 ? tensor : NULL;
+}
+
+const fattn_tensor *infer_table(const fattn_tensor *table, const fattn_tensor *query)
+{
+    return tensor_elements(query) > 0 ? infer_optional(table) : inputs_optional(table);
+}
+
+/* Strict: the device's output has query's shape, so the head dims must agree. */
+static fattn_status check_head_dims(const infer_call *call)
+{
+    const int64_t d = call->in.q.d, d_v = call->in.v.d;
+    REQUIRE(!call->context->strict || call->args->route == ROUTE_BY_SHAPE || d == d_v,
+            FATTN_E_SHAPE,
+            "value: head dim %lld, query has %lld; the device needs them equal here, "
+            "fused_infer_attention_score takes both",
+            LL(d_v), LL(d));
+    return FATTN_OK;
+}
+
 /* What shapes() and translate() both need. */
 static fattn_status infer_read(fattn_context *context, const infer_args *a, infer_call *call)
 {
@@ -48,6 +70,7 @@ static fattn_status infer_read(fattn_context *context, const infer_args *a, infe
             "fused_infer_attention_score any "
             "number",
             LL(call->in.q.s));
+    TRY(check_head_dims(call));
     call->one_row = !call->in.packed && call->in.q.s == 1;
     call->decode = call->one_row && a->route != ROUTE_PREFILL;
     return FATTN_OK;
@@ -162,7 +185,7 @@ static fattn_status read_lse(const infer_call *call, fattn_tensor *lse, fattn_pr
 static void place_lse(const infer_call *call, const fattn_tensor *lse, fattn_seq *seq)
 {
     const int64_t *stride = lse->strides;
-    if (!call->args->want_lse) return;
+    if (!call->args->want_lse || !call->args->softmax_lse) return;
     seq->lse_base = call->in.packed ? seq->q_row0 * stride[0]
                                     : seq->batch * stride[0] + seq->q_row0 * stride[2];
     seq->lse_head_stride = stride[MUTANT(80, 1, 2)];

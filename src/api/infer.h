@@ -41,7 +41,8 @@ typedef struct infer_call {
     fattn_lengths q, kv;
 
     /* infer_mask.c */
-    int64_t mode; /* what mask_translate() gets */
+    const fattn_tensor *mask; /* atten_mask, NULL when absent or empty */
+    int64_t mode;             /* what mask_translate() gets */
     bool dense_mask;
     bool first_key_only; /* strict decode, mode 3 or 4 with the 2048 mask: row 0 of it is applied */
     int64_t window;      /* strict decode: only the last `window` keys; INT64_MAX = all */
@@ -53,6 +54,12 @@ fattn_status infer_translate(fattn_context *context, const infer_args *args, fat
 fattn_status infer_shapes(fattn_context *context, const infer_args *args, bool lse,
                           fattn_tensor *outputs);
 void infer_bind(const infer_args *args, fattn_ptrs *ptrs);
+
+/* An optional tensor of these operators: NULL when absent or without elements (spec 0.6). atten_mask
+ * is left to infer_mask(), which knows whether there is anything to mask. */
+const fattn_tensor *infer_optional(const fattn_tensor *tensor);
+/* The same for block_table; one without rows stays where the query is as empty. */
+const fattn_tensor *infer_table(const fattn_tensor *table, const fattn_tensor *query);
 
 /* sparse_mode, tokens, atten_mask: checks them, fills call and problem->mask. */
 fattn_status infer_mask(infer_call *call, fattn_problem *problem);

@@ -9,13 +9,14 @@
 #include "base/error.h"
 #include "base/ints.h"
 #include "base/mutant.h"
+#include "core/layout.h"
 #include "core/mask.h"
 
 #include <string.h>
 
 #define LL(x) ((long long)(x))
 
-enum { COMPRESSED = 2048, MODE_ALL = 1, TOKENS_DEFAULT = INT32_MAX };
+enum { COMPRESSED = 2048, MODE_ALL = 1, MODE_BAND = 4, TOKENS_DEFAULT = INT32_MAX };
 
 static int64_t longest(const fattn_lengths *lengths)
 {
@@ -32,6 +33,21 @@ static int64_t cols_needed(const infer_call *call)
     return call->in.paged && !call->context->strict ? longest(&call->kv) : call->kv_room;
 }
 
+/* A decode mask needs the keys that are valid only; strict and paged all that the table reaches. */
+static int64_t decode_cols_needed(const infer_call *call)
+{
+    return call->in.paged && call->context->strict ? call->kv_room : longest(&call->kv);
+}
+
+/* The mask of the call. One without elements is absent, unless queries or keys are what is missing:
+ * then it is the full-size mask of nothing. */
+static const fattn_tensor *mask_of(const infer_call *call)
+{
+    const fattn_tensor *m = call->args->atten_mask;
+    const int64_t keys = call->in.paged ? call->kv_room : call->in.k.s;
+    return m && tensor_elements(m) == 0 && call->in.q.s > 0 && keys > 0 ? NULL : m;
+}
+
 /* ---- the mask tensor ----------------------------------------------------------------------------
  */
 
@@ -46,7 +62,7 @@ static bool is_compressed(const fattn_tensor *m)
 
 static void use_mask(infer_call *call, fattn_problem *problem, bool by_batch, int row_axis)
 {
-    const fattn_tensor *m = call->args->atten_mask;
+    const fattn_tensor *m = call->mask;
     problem->mask = (fattn_mask){.present = true,
                                  .batch_stride = by_batch ? m->strides[0] : 0,
                                  .row_stride = row_axis >= 0 ? m->strides[row_axis] : 0,
@@ -57,7 +73,7 @@ static void use_mask(infer_call *call, fattn_problem *problem, bool by_batch, in
 /* Prefill: [>=Sq, >=Skv], [1|B, ..], [1|B, 1, ..]. */
 static fattn_status read_prefill_mask(infer_call *call, fattn_problem *problem)
 {
-    const fattn_tensor *m = call->args->atten_mask;
+    const fattn_tensor *m = call->mask;
     const int64_t rows = rows_needed(call), cols = cols_needed(call), batch = call->n_batch;
     const int last = m->rank - 1;
     char shape[TEXT_SIZE];
@@ -78,9 +94,9 @@ static fattn_status read_prefill_mask(infer_call *call, fattn_problem *problem)
  * and more rows than the one that is read. */
 static fattn_status read_decode_mask(infer_call *call, fattn_problem *problem)
 {
-    const fattn_tensor *m = call->args->atten_mask;
+    const fattn_tensor *m = call->mask;
     const bool strict = call->context->strict;
-    const int64_t cols = cols_needed(call), batch = call->n_batch;
+    const int64_t cols = decode_cols_needed(call), batch = call->n_batch;
     const int last = m->rank - 1;
     char shape[TEXT_SIZE];
     bool fits = m->rank >= 2 && m->rank <= 4 && m->shape[last] >= cols;
@@ -113,7 +129,7 @@ static fattn_status check_mask_dtype(const fattn_tensor *m)
 /* Modes 2, 3, 4. */
 static fattn_status check_compressed(const infer_call *call)
 {
-    const fattn_tensor *m = call->args->atten_mask;
+    const fattn_tensor *m = call->mask;
     char shape[TEXT_SIZE];
     REQUIRE(
         is_compressed(m), FATTN_E_SHAPE,
@@ -146,7 +162,8 @@ static fattn_status check_tokens(const infer_call *call)
 static void warn_ignored_tokens(const infer_call *call, const char *why)
 {
     const infer_args *a = call->args;
-    if (a->pre_tokens >= TOKENS_DEFAULT && a->next_tokens >= a->next_default) return;
+    const bool next_ignored = a->next_tokens != a->next_default && a->next_tokens < TOKENS_DEFAULT;
+    if (a->pre_tokens >= TOKENS_DEFAULT && !next_ignored) return;
     context_warn(
         call->context, WARN_TOKENS_WITHOUT_MASK,
         "pre_tokens, next_tokens: %lld, %lld are ignored in sparse_mode %lld %s, as on the "
@@ -164,14 +181,12 @@ static fattn_status settle_without_mask(infer_call *call)
             "atten_mask: missing; the device wants it in sparse_mode %lld: %s", LL(mode),
             mode == 1 ? "the full-size mask" : "the compressed mask [2048,2048]");
     if (mode == 0) warn_ignored_tokens(call, "without atten_mask");
-    if (mode == 1)
-        context_warn(call->context, WARN_SPARSE_MODE_WITHOUT_MASK,
-                     "sparse_mode: 1 without atten_mask is full attention; the device refuses it");
-    if (mode >= 2 && !call->one_row)
-        context_warn(call->context, WARN_SPARSE_MODE_WITHOUT_MASK,
-                     "sparse_mode: %lld without atten_mask applies the mode's own mask; the device "
-                     "refuses it",
-                     LL(mode));
+    if (mode >= 1)
+        context_warn(call->context, WARN_INFER_MODE_WITHOUT_MASK,
+                     "sparse_mode: %lld without atten_mask %s; the device refuses it", LL(mode),
+                     mode == 1                            ? "is full attention"
+                     : call->one_row && mode != MODE_BAND ? "lets one query row see every key"
+                                                          : "applies the mode's own mask");
     call->mode = mode < 2 ? MODE_ALL : mode;
     return FATTN_OK;
 }
@@ -191,16 +206,17 @@ static fattn_status settle_with_mask(infer_call *call, fattn_problem *problem)
 
 static fattn_status settle_prefill(infer_call *call, fattn_problem *problem)
 {
-    if (call->args->atten_mask)
+    if (call->mask)
         TRY(settle_with_mask(call, problem));
     else
         TRY(settle_without_mask(call));
     if (call->mode == 0 || call->mode == 4) TRY(check_tokens(call));
     if (!call->one_row || call->context->strict || call->mode != 2) return FATTN_OK;
-    context_warn(
-        call->context, WARN_DECODE_SPARSE_MODE,
-        "sparse_mode: 2 with one query row lets it see every key; the device lets it see the "
-        "first one only");
+    if (call->mask)
+        context_warn(
+            call->context, WARN_DECODE_SPARSE_MODE,
+            "sparse_mode: 2 with one query row lets it see every key; the device lets it see the "
+            "first one only");
     call->mode = MODE_ALL;
     return FATTN_OK;
 }
@@ -218,15 +234,24 @@ static bool hidden_window(const infer_call *call)
            (dtype == FATTN_F16 || dtype == FATTN_BF16);
 }
 
+/* Strict. Mode 1 without a mask, which decisions.md calls an error for inference, is legal here: the
+ * reading taken is that the row on one query row goes first, since the device's decode branch ignores
+ * sparse parameters (spec 1.4.3), its demand for a mask included. */
 static fattn_status settle_decode_strict(infer_call *call, fattn_problem *problem)
 {
     const infer_args *a = call->args;
     const bool by_row = strcmp(call->in.letters, "BSND") != 0; /* BSH, BNSD miss the check */
     call->mode = MODE_ALL;
     if (hidden_window(call)) call->window = a->pre_tokens;
-    if (!a->atten_mask) return FATTN_OK;
-    call->first_key_only = a->sparse_mode >= 3 && by_row && is_compressed(a->atten_mask);
+    if (!call->mask) return FATTN_OK;
+    call->first_key_only = a->sparse_mode >= 3 && by_row && is_compressed(call->mask);
     return call->first_key_only ? FATTN_OK : read_decode_mask(call, problem);
+}
+
+/* true when that window would hide a key. */
+static bool window_hides(const infer_call *call)
+{
+    return hidden_window(call) && call->args->pre_tokens < longest(&call->kv);
 }
 
 static void warn_decode(const infer_call *call)
@@ -234,13 +259,13 @@ static void warn_decode(const infer_call *call)
     const infer_args *a = call->args;
     const int64_t most = longest(&call->kv);
     const bool band_hides = a->sparse_mode == 4 && (a->pre_tokens < most - 1 || a->next_tokens < 0);
-    if (a->sparse_mode >= 2 && (a->atten_mask || band_hides))
+    if (a->sparse_mode >= 2 && (call->mask || band_hides))
         context_warn(call->context, WARN_DECODE_SPARSE_MODE,
                      "sparse_mode: %lld with one query row %s; the device %s", LL(a->sparse_mode),
                      a->sparse_mode == 4 ? "keeps its band" : "lets it see every key",
-                     a->atten_mask ? "applies row 0 of atten_mask or refuses it"
-                                   : "ignores sparse_mode");
-    if (hidden_window(call) && a->pre_tokens < most)
+                     call->mask ? "applies row 0 of atten_mask or refuses it"
+                                : "ignores sparse_mode");
+    if (window_hides(call))
         context_warn(call->context, WARN_HIDDEN_WINDOW,
                      "pre_tokens: %lld is no window here; the device lets one query row in layout "
                      "BSH with a "
@@ -253,14 +278,11 @@ static fattn_status settle_decode(infer_call *call, fattn_problem *problem)
     const infer_args *a = call->args;
     if (call->context->strict) return settle_decode_strict(call, problem);
     call->mode = MUTANT(83, a->sparse_mode == 4, false) ? 4 : MODE_ALL;
-    if (a->sparse_mode == 0)
-        warn_ignored_tokens(call, a->atten_mask ? "with one query row" : "without atten_mask");
-    if (a->sparse_mode == 1 && !a->atten_mask)
-        context_warn(call->context, WARN_SPARSE_MODE_WITHOUT_MASK,
-                     "sparse_mode: 1 without atten_mask is full attention");
+    if (a->sparse_mode == 0 && !window_hides(call)) /* it has a warning of its own */
+        warn_ignored_tokens(call, call->mask ? "with one query row" : "without atten_mask");
     if (call->mode == 4) TRY(check_tokens(call));
     warn_decode(call);
-    if (!a->atten_mask) return FATTN_OK;
+    if (!call->mask) return FATTN_OK;
     return a->sparse_mode >= 2 ? check_compressed(call) : read_decode_mask(call, problem);
 }
 
@@ -270,14 +292,15 @@ fattn_status infer_mask(infer_call *call, fattn_problem *problem)
     REQUIRE(mode >= 0 && mode <= 4, FATTN_E_ARG, "sparse_mode: %lld is not in 0..4%s", LL(mode),
             mode >= 5 && mode <= 8 ? "; 5..8 belong to fusion_attention" : "");
     call->window = INT64_MAX;
-    if (call->args->atten_mask) TRY(check_mask_dtype(call->args->atten_mask));
+    call->mask = mask_of(call);
+    if (call->mask) TRY(check_mask_dtype(call->mask));
     return call->decode ? settle_decode(call, problem) : settle_prefill(call, problem);
 }
 
 void infer_mask_seq(const infer_call *call, fattn_seq *seq)
 {
     const infer_args *a = call->args;
-    const int64_t limit = seq->q_len + seq->kv_len;
+    const int64_t limit = i64_add_sat(seq->q_len, seq->kv_len);
     mask_translate(seq, call->mode, call->dense_mask, a->pre_tokens, a->next_tokens, 0, false);
     if (call->window < seq->kv_len) seq->band_lo = seq->kv_len - call->window + MUTANT(82, 0, 1);
     if (!call->first_key_only) return;

@@ -101,13 +101,13 @@ static fattn_status read_query(fattn_inputs *in)
     TRY(layout_read(&in->q, in->letters, in->query, in->heads, "query"));
     char shape[TEXT_SIZE];
     tensor_print(in->query, shape, sizeof shape);
+    REQUIRE(in->q.n > 0 && in->q.d > 0, FATTN_E_SHAPE,
+            "query: %s has %lld heads of %lld columns in input_layout %s; both must be at least 1",
+            shape, LL(in->q.n), LL(in->q.d), in->letters);
     REQUIRE(in->heads == 0 || in->q.n == in->heads, FATTN_E_SHAPE,
             "%s: %lld, but query %s has %lld heads in input_layout %s; give %s %lld",
             in->heads_name, LL(in->heads), shape, LL(in->q.n), in->letters, in->heads_name,
             LL(in->q.n));
-    REQUIRE(in->q.n > 0 && in->q.d > 0, FATTN_E_SHAPE,
-            "query: %s has %lld heads of %lld columns in input_layout %s; both must be at least 1",
-            shape, LL(in->q.n), LL(in->q.d), in->letters);
     in->n_heads = in->q.n;
     return FATTN_OK;
 }
@@ -169,7 +169,8 @@ static fattn_status read_pair(fattn_inputs *in, const char *letters)
     in->n_kv_heads = count_kv_heads(in, n ? in->key->shape[n - letters] : 0, h);
     REQUIRE(n || h > 0, FATTN_E_SHAPE, "key: %s has no columns; H must be Nkv * %lld", key,
             LL(in->q.d));
-    REQUIRE(n || in->n_kv_heads * in->q.d == h, FATTN_E_SHAPE,
+    int64_t columns = 0;
+    REQUIRE(n || (i64_mul(in->n_kv_heads, in->q.d, &columns) && columns == h), FATTN_E_SHAPE,
             "key: %s: H = %lld is not %s %lld times the head dim of query, %lld", key, LL(h),
             in->kv_heads_name ? in->kv_heads_name : "Nkv =", LL(in->n_kv_heads), LL(in->q.d));
     TRY(check_groups(in));

@@ -10,6 +10,7 @@ enum {
     REQUIRED = FATTN_FIELD_REQUIRED,
     IGNORED = FATTN_FIELD_IGNORED,
     LATER = FATTN_FIELD_UNSUPPORTED,
+    LATER_IF_FILLED = FATTN_FIELD_UNSUPPORTED | FATTN_FIELD_EMPTY_ABSENT,
     HEADS = FATTN_FIELD_HEADS
 };
 
@@ -38,7 +39,8 @@ static const fattn_field fusion_attention_fields[] = {
     IN(query_rope, 0, "rotary part of the queries"),
     IN(key_rope, 0, "rotary part of the keys"),
     ROW(FLOAT, scale, 0, .default_float = 1.0, .aliases = "scale_value", .help = "score multiplier"),
-    ROW(FLOAT, keep_prob, LATER, .default_float = 1.0, .help = "dropout keep rate"),
+    ROW(FLOAT, keep_prob, 0, .default_float = 1.0,
+        .help = "dropout keep rate, (0, 1]; below 1 not in this version"),
     ROW(INT, pre_tokens, 0, .default_int = INT32_MAX, .aliases = "pre_tockens",
         .help = "keys before the diagonal"),
     ROW(INT, next_tokens, 0, .default_int = INT32_MAX, .aliases = "next_tockens",
@@ -90,7 +92,7 @@ static const fattn_field prompt_flash_attention_fields[] = {
     ROW(STRING, input_layout, 0, .default_text = "BSH", .help = "BSH, BSND, BNSD, TND"),
     INT(num_key_value_heads, HEADS, 0, "number of key/value heads; 0 = num_heads"),
     LIST(actual_seq_lengths_kv, 0, "keys per batch; TND: cumulative"),
-    INT(sparse_mode, 0, 0, "0..4, see docs/masks.md"),
+    INT(sparse_mode, 0, 0, "0..4, see docs/masks.md; 10..14: the same with inner_precise 0"),
     OUT(attention_out, REQUIRED, "the result, query's layout"),
 };
 #undef ARGS
@@ -112,7 +114,7 @@ static const fattn_field incre_flash_attention_fields[] = {
     IN(dequant_scale2, LATER, "full int8: scale of the result"),
     IN(quant_scale2, LATER, "int8 output: scale"),
     IN(quant_offset2, LATER, "int8 output: offset"),
-    IN(kv_padding_size, LATER, "left padding of the keys"),
+    IN(kv_padding_size, LATER_IF_FILLED, "left padding of the keys"),
     INT(num_heads, HEADS, 1, "number of query heads; 0 = from the layout's N axis"),
     ROW(FLOAT, scale_value, 0, .default_float = 1.0, .aliases = "scale", .help = "score multiplier"),
     ROW(STRING, input_layout, 0, .default_text = "BSH", .help = "BSH, BSND, BNSD"),
@@ -144,13 +146,13 @@ static const fattn_field fused_infer_attention_score_fields[] = {
     IN(value_antiquant_scale, LATER, "scales of quantised values"),
     IN(value_antiquant_offset, LATER, "offsets of quantised values"),
     ROW(TENSOR_IN, block_table, 0, .aliases = "block_tables", .help = "i32 or i64 [B, M]: paged cache"),
-    IN(query_padding_size, LATER, "left padding of the queries"),
-    IN(kv_padding_size, LATER, "left padding of the keys"),
-    IN(key_shared_prefix, LATER, "keys before everybody's own"),
-    IN(value_shared_prefix, LATER, "values before everybody's own"),
+    IN(query_padding_size, LATER_IF_FILLED, "left padding of the queries"),
+    IN(kv_padding_size, LATER_IF_FILLED, "left padding of the keys"),
+    IN(key_shared_prefix, LATER_IF_FILLED, "keys before everybody's own"),
+    IN(value_shared_prefix, LATER_IF_FILLED, "values before everybody's own"),
     LIST(actual_shared_prefix_len, LATER, "length of the shared prefix"),
-    IN(query_rope, LATER, "rotary part of the queries"),
-    IN(key_rope, LATER, "rotary part of the keys"),
+    IN(query_rope, LATER_IF_FILLED, "rotary part of the queries"),
+    IN(key_rope, LATER_IF_FILLED, "rotary part of the keys"),
     IN(key_rope_antiquant_scale, IGNORED, "reserved by the family, never used"),
     INT(num_heads, HEADS, 1, "number of query heads; 0 = from the layout's N axis"),
     ROW(FLOAT, scale, 0, .default_float = 1.0, .aliases = "scale_value softmax_scale",
@@ -212,8 +214,8 @@ static const fattn_field ring_attention_update_fields[] = {
     ROW(STRING, input_layout, 0, .default_text = "SBH", .help = "SBH or TND"),
     ROW(STRING, input_softmax_layout, 0, .default_text = "", .help = "\"\", SBH or TND"),
     OUT(attn_out, REQUIRED, "like prev_attn_out"),
-    OUT(softmax_max, REQUIRED, "like prev_softmax_max"),
-    OUT(softmax_sum, REQUIRED, "like prev_softmax_max"),
+    OUT(softmax_max, 0, "like prev_softmax_max"),
+    OUT(softmax_sum, 0, "like prev_softmax_max"),
 };
 #undef ARGS
 
@@ -262,7 +264,7 @@ const fattn_operator operator_table[OPERATOR_COUNT] = {
 
 const fattn_operator *fattn_operators(int *count)
 {
-    *count = OPERATOR_COUNT;
+    if (count) *count = OPERATOR_COUNT;
     return operator_table;
 }
 

@@ -1,21 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* prompt_flash_attention.c — the prefill operator (spec inference 6). Always the device's prefill
- * branch, with inner_precise 1; no cache, no softmax_lse. */
+ * branch, with inner_precise 1 unless sparse_mode says otherwise; no cache, no softmax_lse. */
 #include "api/infer.h"
 #include "api/operator.h"
 #include "base/mutant.h"
 
 static const char *const layout_names[] = {"BSH", "BSND", "BNSD", "TND", NULL};
 
+/* sparse_mode 10..14: the device's hidden switch, sparse_mode - 10 with inner_precise 0. */
+enum { PRECISE_MODE_FIRST = 10, PRECISE_MODE_LAST = 14 };
+
 static infer_args normal_form(const fattn_prompt_flash_attention_args *a)
 {
+    const bool precise =
+        a->sparse_mode >= PRECISE_MODE_FIRST && a->sparse_mode <= PRECISE_MODE_LAST;
     return (infer_args){
         .route = ROUTE_PREFILL,
         .query = a->query,
         .key = a->key,
         .value = a->value,
         .atten_mask = inputs_optional(a->atten_mask),
-        .pse_shift = inputs_optional(a->pse_shift),
+        .pse_shift = infer_optional(a->pse_shift),
         .q_lengths = {.name = "actual_seq_lengths", .list = a->actual_seq_lengths},
         .kv_lengths = {.name = "actual_seq_lengths_kv",
                        .list = MUTANT(94, a->actual_seq_lengths_kv, a->actual_seq_lengths)},
@@ -28,8 +33,8 @@ static infer_args normal_form(const fattn_prompt_flash_attention_args *a)
         .pre_tokens = a->pre_tokens,
         .next_tokens = a->next_tokens,
         .next_default = 0,
-        .sparse_mode = a->sparse_mode,
-        .inner_precise = 1,
+        .sparse_mode = a->sparse_mode - (precise ? PRECISE_MODE_FIRST : 0),
+        .inner_precise = !precise,
         .attention_out = a->attention_out,
     };
 }

@@ -129,7 +129,7 @@ static fattn_status check_tensors(const ring *r)
         {a->softmax_sum, "softmax_sum", true},
     };
     for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
-        if (!list[i].tensor) continue; /* an output that is not there yet */
+        if (!list[i].tensor) continue; /* an output that is not there yet, or not wanted */
         TRY((list[i].stats ? check_stats : check_attn)(r, list[i].tensor, list[i].name));
     }
     return FATTN_OK;
@@ -253,6 +253,7 @@ static side merge_sides(side prev, side cur, double weight[2])
 static void write_stats(const ring *r, const fattn_tensor *stats, int64_t s, int64_t b, int64_t h,
                         double value)
 {
+    if (!stats) return; /* not wanted */
     const int64_t offset = stats_offset(r, stats, s, b, h),
                   stride = stats->strides[stats->rank - 1];
     for (int i = 0; i < REPLICAS; i++) element_store(stats->data, stats->dtype, offset + i * stride, value);

@@ -208,21 +208,45 @@ static void fill_report(const fattn_problem *p, const tally *t, fattn_verify_rep
     report->passed = t->outside == 0 && (t->out_elements < SHARE_MIN_ELEMENTS || share >= wanted);
 }
 
+/* Numbers the items sequence by sequence. */
+static fattn_status number_items(verify_job *job, fattn_arena *arena)
+{
+    const fattn_problem *p = job->p;
+    job->first = arena_alloc(arena, (size_t)p->n_seqs + 1, sizeof *job->first);
+    REQUIRE(job->first, FATTN_E_NOMEM, "verify: out of memory: %lld sequences", (long long)p->n_seqs);
+    for (int64_t s = 0; s < p->n_seqs; s++) {
+        int64_t blocks;
+        REQUIRE(i64_mul(p->n_heads, i64_div_up(p->seqs[s].q_len, BLOCK_ROWS), &blocks) &&
+                    i64_add(job->first[s], blocks, &job->first[s + 1]),
+                FATTN_E_NOMEM, "verify: out of memory: more row blocks than 63 bits can count");
+    }
+    return FATTN_OK;
+}
+
+/* Doubles of scratch for one worker and for all; false when their bytes cannot be counted. */
+static bool scratch_sizes(const fattn_problem *p, int threads, size_t *slice, size_t *all)
+{
+    size_t outputs, bytes;
+    return size_mul((size_t)p->d_v, 2, &outputs) && size_add(outputs, ref_scratch(p), slice) &&
+           size_mul(*slice, (size_t)threads, all) && size_mul(*all, sizeof(double), &bytes) &&
+           bytes <= PTRDIFF_MAX;
+}
+
 /* Allocates from the arena, runs all items, merges. */
 static fattn_status compare(fattn_context *context, verify_job *job, fattn_arena *arena,
                             fattn_verify_report *report)
 {
     const fattn_problem *p = job->p;
-    job->first = arena_alloc(arena, (size_t)p->n_seqs + 1, sizeof *job->first);
-    REQUIRE(job->first, FATTN_E_NOMEM, "verify: out of memory: %lld sequences", (long long)p->n_seqs);
-    for (int64_t s = 0; s < p->n_seqs; s++)
-        job->first[s + 1] =
-            job->first[s] + p->n_heads * i64_div_up(p->seqs[s].q_len, BLOCK_ROWS);
+    size_t all;
+    TRY(number_items(job, arena));
     const int64_t items = job->first[p->n_seqs];
+    REQUIRE(scratch_sizes(p, context->threads, &job->slice, &all), FATTN_E_NOMEM,
+            "verify: out of memory: the scratch of %d threads exceeds the address space; "
+            "fewer keys would fit",
+            context->threads);
 
-    job->slice = 2 * (size_t)p->d_v + ref_scratch(p);
     job->tallies = arena_alloc(arena, (size_t)items, sizeof *job->tallies);
-    job->scratch = arena_alloc(arena, (size_t)context->threads * job->slice, sizeof(double));
+    job->scratch = arena_alloc(arena, all, sizeof(double));
     REQUIRE(job->tallies && job->scratch, FATTN_E_NOMEM,
             "verify: out of memory: %lld row blocks, %zu doubles of scratch per thread",
             (long long)items, job->slice);

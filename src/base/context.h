@@ -33,7 +33,9 @@ void context_parallel(fattn_context *context, fattn_task task, void *arg, int64_
 
 /* Places that warn. One warning per process and place. */
 typedef enum warn_place {
-    WARN_SPARSE_MODE_WITHOUT_MASK,
+    WARN_SPARSE_MODE_WITHOUT_MASK, /* training */
+    WARN_FULL_MODE_WITHOUT_MASK,   /* training, mode 1 */
+    WARN_INFER_MODE_WITHOUT_MASK,
     WARN_TOKENS_WITHOUT_MASK,
     WARN_DECODE_SPARSE_MODE,
     WARN_LAYOUT_READ_AS_BSND,

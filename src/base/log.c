@@ -16,6 +16,8 @@ const char *warn_place_name(warn_place place)
 {
     static const char *const names[WARN_PLACE_COUNT] = {
         [WARN_SPARSE_MODE_WITHOUT_MASK] = "sparse_mode_without_mask",
+        [WARN_FULL_MODE_WITHOUT_MASK] = "full_mode_without_mask",
+        [WARN_INFER_MODE_WITHOUT_MASK] = "infer_mode_without_mask",
         [WARN_TOKENS_WITHOUT_MASK] = "tokens_without_mask",
         [WARN_DECODE_SPARSE_MODE] = "decode_sparse_mode",
         [WARN_LAYOUT_READ_AS_BSND] = "layout_read_as_bsnd",

@@ -373,7 +373,7 @@ static void test_errors_touch_nothing(void **state)
     } cases[] = {
         {table_entry_negative, FATTN_E_ARG, "block_tables"},
         {beyond_the_table, FATTN_E_ARG, "block_tables"},
-        {negative_length, FATTN_E_ARG, "seq_lens"},
+        {negative_length, FATTN_E_ARG, "seq_lens: entry 1 is -1; lengths are in 0.."},
         {length_at_the_end, FATTN_E_ARG, "seq_lens"},
         {slot_overflows, FATTN_E_ARG, "slot_mapping"},
         {no_sequences, FATTN_E_ARG, "num_seqs"},

@@ -110,6 +110,8 @@ static bool vary_fusion(any_args *args, const char *field)
         a->key_rope = NEW(9, 4, 2, 6, 1, 2);
     else if (IS("scale"))
         a->scale = 0.5;
+    else if (IS("keep_prob"))
+        a->keep_prob = 0.5;
     else if (IS("pre_tokens"))
         a->pre_tokens = 1;
     else if (IS("next_tokens"))

@@ -228,11 +228,56 @@ static void hidden_window(void **state)
             c->strict = strict, c->window = strict ? pre : 0;
             check_infer(c, "hidden window");
             assert_int_equal(warned_of("hidden_window"), !strict && pre == 3);
+            /* never both "ignored as on the device" and "the device slides a window" */
+            assert_int_equal(warned_of("tokens_without_mask"), !strict && pre == 12);
         }
     infer_case *c = padded_case(FUSED, "BSND", FATTN_F16, 2, 2, 1, 1, 12, 4, 4);
     make_paged(c, BNBSH, 4, FATTN_I32);
     c->a.pre_tokens = 3, c->strict = true;
     check_infer(c, "no window in BSND");
+}
+
+/* One query row: the device's decode branch ignores sparse_mode, so mode 1 without a mask is the
+ * same in both behaviours. */
+static void one_row_mode_1(void **state)
+{
+    (void)state;
+    for (int strict = 0; strict <= 1; strict++) {
+        infer_case *c = padded_case(FUSED, "BNSD", FATTN_F32, 2, 2, 1, 1, 9, 4, 4);
+        c->a.sparse_mode = 1, c->strict = strict;
+        check_infer(c, "mode 1, one row");
+        assert_int_equal(warnings(), 0);
+    }
+}
+
+/* Optional tensors without elements are absent (spec inference 0). */
+static void empty_is_absent(void **state)
+{
+    (void)state;
+    for (int rows = 1; rows <= 4; rows += 3) {
+        infer_case *c = padded_case(FUSED, "BNSD", FATTN_F32, 2, 2, 1, rows, 9, 4, 4);
+        EXPECT_OK(call_infer(c), "nothing optional");
+        const fattn_tensor *out = c->a.attention_out;
+        c->a.attention_out = NULL;
+        c->a.block_table = tensor_new(FATTN_I32, 0, 2, 2, 0);
+        c->a.atten_mask = tensor_new(FATTN_BOOL, 0, 2, 0, 0);
+        c->a.pse_shift = tensor_new(FATTN_F32, 0, 4, 1, 0, 5, 9);
+        c->a.query_rope = tensor_new(FATTN_F16, 0, 1, 0);
+        c->a.key_rope = tensor_new(FATTN_F16, 0, 4, 2, 1, 9, 0);
+        c->a.query_padding_size = c->a.kv_padding_size = tensor_new(FATTN_I64, 0, 1, 0);
+        c->a.key_shared_prefix = c->a.value_shared_prefix = tensor_new(FATTN_F32, 0, 2, 0, 3);
+        EXPECT_OK(call_infer(c), "optional tensors without elements");
+        assert_memory_equal(out->data, c->a.attention_out->data, tensor_bytes(out));
+        assert_int_equal(warnings(), 0);
+        c->a.antiquant_scale = tensor_new(FATTN_F32, 0, 1, 0);
+        expect_refused(call_infer(c), FATTN_E_UNSUPPORTED, "antiquant_scale", "quantisation");
+    }
+    infer_case *c = padded_case(FUSED, "BNSD", FATTN_F32, 2, 2, 1, 4, 9, 4, 4);
+    c->a.sparse_mode = 1, c->strict = true, c->a.atten_mask = tensor_new(FATTN_BOOL, 0, 2, 0, 0);
+    expect_refused(call_infer(c), FATTN_E_ARG, "atten_mask", "an empty mask is missing");
+    c = padded_case(FUSED, "BNSD", FATTN_F32, 2, 2, 1, 4, 0, 4, 4);
+    c->a.sparse_mode = 1, c->strict = true, c->a.atten_mask = tensor_new(FATTN_BOOL, 0, 2, 4, 0);
+    EXPECT_OK(call_infer(c), "the full-size mask of no keys");
 }
 
 static void empty_rows(void **state)
@@ -303,7 +348,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(anchors),       TEST(lse_shapes), TEST(every_layout),     TEST(layouts_agree),
         TEST(paged),         TEST(lengths),    TEST(masks_and_bias),   TEST(one_row),
-        TEST(hidden_window), TEST(empty_rows), TEST(plan_with_tables),
+        TEST(hidden_window), TEST(empty_rows), TEST(plan_with_tables), TEST(one_row_mode_1),
+        TEST(empty_is_absent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -55,6 +55,26 @@ static void masks(void **state)
             }
 }
 
+/* A mask reaches as far as the longest valid length, not as far as the tensor. */
+static void mask_of_valid_keys(void **state)
+{
+    (void)state;
+    for (int strict = 0; strict <= 1; strict++)
+        for (int columns = 4; columns <= 7; columns++) {
+            infer_case *c = padded_case(INCRE, "BNSD", FATTN_F16, 3, 2, 1, 1, 9, 4, 4);
+            c->a.actual_seq_lengths_kv = list_of(3, 3, 5, 0);
+            c->k_len[0] = 3, c->k_len[1] = 5, c->k_len[2] = 0, c->strict = strict;
+            c->empty_lse = strict ? -3.40e38 : (double)INFINITY;
+            fattn_tensor *m = tensor_new(FATTN_BOOL, 0, 2, 3, columns);
+            put2(m, 1, 3, 1), put2(m, 0, 0, 1);
+            c->a.atten_mask = m, c->use_mask = c->mask_row0 = true;
+            if (columns >= 5)
+                check_infer(c, "mask of valid keys");
+            else
+                expect_refused(call_infer(c), FATTN_E_SHAPE, "atten_mask", "too few columns");
+        }
+}
+
 static void pse_shift(void **state)
 {
     (void)state;
@@ -113,7 +133,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup(f, infer_setup)
     const struct CMUnitTest tests[] = {
         TEST(anchors),   TEST(every_layout), TEST(lengths), TEST(masks),
-        TEST(pse_shift), TEST(paged),        TEST(bad_ids),
+        TEST(pse_shift), TEST(paged),        TEST(bad_ids), TEST(mask_of_valid_keys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

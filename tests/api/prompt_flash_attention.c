@@ -71,7 +71,8 @@ static void modes(void **state)
     check_infer(c, "default next_tokens");
 }
 
-/* Always the prefill branch: with one query row lengths count, and mode 2 is widened. */
+/* Always the prefill branch: with one query row lengths count, and mode 2 is widened. What the
+ * device would refuse is said as such, what it would compute otherwise too. */
 static void one_row(void **state)
 {
     (void)state;
@@ -80,7 +81,13 @@ static void one_row(void **state)
         c->a.sparse_mode = mode, c->a.pre_tokens = 2, c->a.next_tokens = 0;
         c->mode = mode == 4 ? 4 : 1;
         check_infer(c, "one row");
+        assert_true(warned_of("infer_mode_without_mask"));
+        assert_false(warned_of("decode_sparse_mode"));
+        c->a.atten_mask = causal_mask_2048();
+        forget_warnings();
+        check_infer(c, "one row with a mask");
         assert_int_equal(warned_of("decode_sparse_mode"), mode == 2);
+        assert_false(warned_of("infer_mode_without_mask"));
         harness_reset();
     }
     infer_case *c = padded_case(PROMPT, "BNSD", FATTN_F32, 2, 2, 1, 1, 6, 4, 4);
@@ -156,7 +163,7 @@ static void strict_rows(void **state)
     c->strict = c->mean = true;
     check_infer(c, "strict: mean");
 
-    c = padded_case(PROMPT, "BNSD", FATTN_F16, 1, 1, 1, 1, 2, 2, 1);
+    c = padded_case(PROMPT, "BNSD", FATTN_F16, 1, 1, 1, 1, 2, 2, 2);
     put4(c->a.query, 0, 0, 0, 0, 32), put4(c->a.query, 0, 0, 0, 1, 1);
     put4(c->a.key, 0, 0, 0, 0, 64), put4(c->a.key, 0, 0, 0, 1, 0.75); /* 2048.75 -> 2048 in fp16 */
     put4(c->a.key, 0, 0, 1, 0, 64), put4(c->a.key, 0, 0, 1, 1, 0);
@@ -167,6 +174,61 @@ static void strict_rows(void **state)
     c->strict = true;
     EXPECT_OK(call_infer(c), "fp16 strict");
     assert_true(out_at(c, 0, 0, 0, 0) == 0.5);
+    c->a.sparse_mode = 10; /* inner_precise 0 */
+    EXPECT_OK(call_infer(c), "fp16 strict, mode 10");
+    assert_true(fabs(out_at(c, 0, 0, 0, 0) - 1 / (1 + exp(0.75))) < 1e-3);
+}
+
+/* sparse_mode 10..14 are 0..4. */
+static void precise_modes(void **state)
+{
+    (void)state;
+    for (int mode = 0; mode <= 4; mode++) {
+        infer_case *c = padded_case(PROMPT, "BSND", FATTN_F32, 1, 2, 1, 4, 6, 4, 4);
+        c->a.sparse_mode = 10 + mode, c->mode = mode ? mode : 1;
+        c->a.pre_tokens = 2, c->a.next_tokens = 1;
+        check_infer(c, "mode 10 + mode");
+    }
+    infer_case *c = padded_case(PROMPT, "BSND", FATTN_F32, 1, 2, 1, 4, 6, 4, 4);
+    for (int mode = 9; mode <= 15; mode += 6) {
+        c->a.sparse_mode = mode;
+        expect_refused(call_infer(c), FATTN_E_ARG, "sparse_mode", "mode 9 or 15");
+    }
+}
+
+/* Tokens that change nothing are spoken of unless they are a default or mean "all". */
+static void ignored_tokens(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t pre, next;
+        bool warned;
+    } cases[] = {{INT32_MAX, 0, false},        {INT32_MAX, INT32_MAX, false},
+                 {INT64_MAX, INT64_MAX, false}, {INT32_MAX, 5, true},
+                 {INT32_MAX, -1, true},        {7, 0, true}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        infer_case *c = padded_case(PROMPT, "BSND", FATTN_F32, 1, 2, 1, 4, 6, 4, 4);
+        c->a.pre_tokens = cases[i].pre, c->a.next_tokens = cases[i].next;
+        forget_warnings();
+        check_infer(c, "tokens without a mask");
+        if (warned_of("tokens_without_mask") != cases[i].warned)
+            fail_msg("pre_tokens %lld, next_tokens %lld: warned %d", (long long)cases[i].pre,
+                     (long long)cases[i].next, !cases[i].warned);
+    }
+}
+
+/* Training and inference have a place each for a mode without its mask. */
+static void places_of_their_own(void **state)
+{
+    (void)state;
+    for (int mode = 1; mode <= 4; mode++) {
+        infer_case *c = padded_case(PROMPT, "BSND", FATTN_F32, 1, 2, 1, 4, 6, 4, 4);
+        c->a.sparse_mode = c->mode = mode;
+        forget_warnings();
+        check_infer(c, "no mask");
+        assert_int_equal(warnings(), 1);
+        assert_true(warned_of("infer_mode_without_mask"));
+    }
 }
 
 static void lenient_layouts(void **state)
@@ -190,6 +252,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(anchors),   TEST(every_layout), TEST(modes),       TEST(one_row),         TEST(masks),
         TEST(pse_shift), TEST(lengths),      TEST(strict_rows), TEST(lenient_layouts),
+        TEST(precise_modes), TEST(ignored_tokens), TEST(places_of_their_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -114,13 +114,16 @@ static void dtypes_and_numbers(void **state)
            c->a.query = tensor_new(FATTN_BOOL, 1, 4, 2, 6, 4, 4));
     REFUSE(FATTN_E_UNSUPPORTED, "query", dense("BSND"),
            c->a.query = tensor_new(FATTN_I8, 1, 4, 2, 6, 4, 4));
-    REFUSE(FATTN_E_UNSUPPORTED, "keep_prob", dense("BSND"), c->a.keep_prob = 0.9);
-    for (int n = 0; n < 3; n++) { /* outside (0, 1] */
-        const double bad[] = {1.2, 0, -0.1};
-        fusion_case *c = armed(dense("BSND"));
-        c->a.keep_prob = bad[n];
-        assert_int_not_equal(fattn_fusion_attention(plain_context(), &c->a), FATTN_OK);
-        assert_non_null(strstr(fattn_error_message(), "keep_prob"));
+    static const double bad[] = {1.2, 0, -0.1, 1 + 1e-8}, dropout[] = {0.9, 1e-12, 1 - 1e-8};
+    static const double none_at_all[] = {1, 1 - 1e-10, 1 + 1e-10};
+    for (int n = 0; n < 4; n++)
+        REFUSE(ARG, "keep_prob", dense("BSND"), c->a.keep_prob = bad[n]);
+    assert_non_null(strstr(fattn_error_message(), "(0, 1]"));
+    for (int n = 0; n < 3; n++) {
+        REFUSE(FATTN_E_UNSUPPORTED, "keep_prob", dense("BSND"), c->a.keep_prob = dropout[n]);
+        fusion_case *legal = armed(dense("BSND"));
+        legal->a.keep_prob = none_at_all[n];
+        EXPECT_OK(fattn_fusion_attention(plain_context(), &legal->a), "keep_prob near 1");
     }
     REFUSE(ARG, "scale", dense("BSND"), c->a.scale = (double)NAN);
     REFUSE(ARG, "scale", dense("BSND"), c->a.scale = (double)INFINITY);
@@ -275,6 +278,13 @@ static void list_refusals(void **state)
            c->a.actual_seq_kvlen = list_of(3, 4, 2, 3); c->strict = true); /* lengths */
 }
 
+static fattn_tensor *spread(const fattn_tensor *t)
+{
+    fattn_tensor *gaps = tensor_spread(t);
+    memset(gaps->data, 0xA5, tensor_bytes(gaps));
+    return gaps;
+}
+
 static void output_refusals(void **state)
 {
     (void)state;
@@ -288,6 +298,10 @@ static void output_refusals(void **state)
            OUT(softmax_sum, tensor_new(FATTN_F32, 0, 3, 2, 4, 6)));
     REFUSE(FATTN_E_DTYPE, "softmax_sum", dense("BSND"),
            OUT(softmax_sum, tensor_new(FATTN_F64, 0, 4, 2, 4, 6, 8)));
+    REFUSE(SHAPE, "give both the same", dense("BSND"),
+           c->a.softmax_sum = spread(c->a.softmax_sum));
+    REFUSE(SHAPE, "give contiguous memory", packed(), c->a.softmax_max = spread(c->a.softmax_max);
+           c->a.softmax_sum = spread(c->a.softmax_sum));
     fusion_case *c = armed(dense("BSND"));
     fattn_tensor folded = *c->a.attention_out;
     folded.strides[1] = 0; /* all rows in one place */
@@ -350,6 +364,14 @@ static void absurd_shapes(void **state)
     assert_int_equal(fattn_context_create(&limited, &options), FATTN_OK);
     expect_refused(fattn_fusion_attention_workspace(limited, &c->a, &bytes), FATTN_E_NOMEM,
                    "out of memory", "2^48 sequences");
+    /* packed, as many tokens as can be counted, and nobody asks for statistics */
+    c = packed_case(FATTN_F16, 2, (int[]){3, 1}, (int[]){4, 2}, 0, 4, 2, 4, 4);
+    const int64_t ends[] = {((int64_t)1 << 57) - 1, (int64_t)1 << 57};
+    q = *c->a.query;
+    q.shape[0] = ends[1], q.strides[0] = 0;
+    c->a.query = &q, c->a.actual_seq_qlen = (fattn_int_array){ends, 2};
+    fattn_status status = fattn_fusion_attention_workspace(limited, &c->a, &bytes);
+    assert_true(status == FATTN_OK || status == FATTN_E_NOMEM);
     fattn_context_destroy(limited);
 }
 

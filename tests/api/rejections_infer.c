@@ -87,6 +87,9 @@ static void shapes_and_heads(void **state)
         REFUSE(SHAPE, "num_key_value_heads", prefill(o, "BSND"), c->a.num_key_value_heads = 3);
         REFUSE(SHAPE, "key", prefill(o, "BSH"), c->a.num_key_value_heads = 4);
         REFUSE(ARG, "num_key_value_heads", prefill(o, "BSND"), c->a.num_key_value_heads = -2);
+        REFUSE(SHAPE, "times the head dim", prefill(o, "BSH"),
+               c->a.num_key_value_heads = ((int64_t)1 << 62) + 2); /* times 4 wraps to H */
+        REFUSE(SHAPE, "must be at least 1", prefill(o, "BSND"), c->a.query = NEW(4, 2, 6, 0, 4));
         REFUSE(SHAPE, "query", prefill(o, "BSND"), c->a.query = NEW(3, 2, 6, 16));
         REFUSE(SHAPE, "query", packed(o),
                c->a.query = NEW(4, 1, 6, 4, 4)); /* the broken official test */
@@ -100,6 +103,12 @@ static void shapes_and_heads(void **state)
         REFUSE(SHAPE, "attention_out", prefill(o, "BSND"),
                c->a.attention_out = tensor_like(c->a.key));
         REFUSE(ARG, "scale", prefill(o, "BSND"), c->a.scale = (double)NAN);
+    }
+    for (int op = PROMPT; op <= FUSED; op++) { /* strict: the output has query's shape */
+        infer_case *c = armed(padded_case((which)op, "BNSD", FATTN_F32, 2, 4, 2, 1, 8, 4, 6));
+        c->strict = true;
+        if (op != FUSED) refused(c, SHAPE, "value", "Dv differs from D");
+        else EXPECT_OK(call_infer(c), "Dv differs from D");
     }
     REFUSE(ARG, "input_layout", decode(INCRE, "BSND"), c->a.input_layout = "TND");
     expect_refused(call_infer(prefill(INCRE, "BSND")), SHAPE, "query", "six rows to decode");
@@ -182,7 +191,8 @@ static void masks(void **state)
         const which o = (which)op;
         static const int modes[] = {-1, 5, 6, 7, 8, 9, 10, 99};
         for (int m = 0; m < 8; m++)
-            REFUSE(ARG, "sparse_mode", prefill(o, "BSND"), c->a.sparse_mode = modes[m]);
+            if (o == FUSED || modes[m] != 10) /* prompt_flash_attention has 10..14 */
+                REFUSE(ARG, "sparse_mode", prefill(o, "BSND"), c->a.sparse_mode = modes[m]);
         for (int mode = 2; mode <= 4; mode++) {
             REFUSE(SHAPE, "atten_mask", prefill(o, "BSND"), c->a.sparse_mode = mode;
                    MASK(FATTN_U8, 2, 6, 8));

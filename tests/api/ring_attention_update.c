@@ -439,7 +439,7 @@ static void test_errors(void **state)
     fresh(true), c.args.input_softmax_layout = "BNSD", expect(FATTN_E_ARG, "input_softmax_layout");
     fresh(false), c.args.size = 0, expect(FATTN_E_ARG, "args_init");
     fresh(false), c.args.cur_attn_out = NULL, expect(FATTN_E_ARG, "cur_attn_out");
-    fresh(false), c.args.softmax_sum = NULL, expect(FATTN_E_ARG, "softmax_sum");
+    fresh(false), c.args.attn_out = NULL, expect(FATTN_E_ARG, "attn_out");
     fresh(false), c.t_attn[CUR].dtype = FATTN_BF16, expect(FATTN_E_DTYPE, "cur_attn_out");
     fresh(false), c.t_attn[PREV].dtype = FATTN_I64, c.t_attn[PREV].shape[0] = 0,
                   expect(FATTN_E_DTYPE, "prev_attn_out");
@@ -460,6 +460,30 @@ static void test_errors(void **state)
                                        {6, 5}, {INT64_MIN, 5}, {INT64_MAX, 5}};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
         fresh(true), set_list(&c, lists[i], 2), expect(FATTN_E_ARG, "actual_seq_qlen");
+}
+
+/* Statistics that nobody wants change nothing about the rest. */
+static void test_outputs_are_optional(void **state)
+{
+    (void)state;
+    static call all, c;
+    broken = &all, fresh(true);
+    check_ok(fattn_ring_attention_update(NULL, &all.args));
+    for (int left_out = 1; left_out < 4; left_out++) {
+        broken = &c, fresh(true);
+        memset(c.max[OUT], 0x5A, sizeof c.max[OUT]), memset(c.sum[OUT], 0x5A, sizeof c.sum[OUT]);
+        if (left_out & 1) c.args.softmax_max = NULL;
+        if (left_out & 2) c.args.softmax_sum = NULL;
+        check_ok(fattn_ring_attention_update(NULL, &c.args));
+        const size_t n = 5 * 2 * 8;
+        assert_memory_equal(c.attn[OUT], all.attn[OUT], n * 2);
+        for (size_t i = 0; i < n * sizeof(float); i++) {
+            const unsigned char max = ((unsigned char *)c.max[OUT])[i];
+            const unsigned char sum = ((unsigned char *)c.sum[OUT])[i];
+            assert_int_equal(max, left_out & 1 ? 0x5A : ((unsigned char *)all.max[OUT])[i]);
+            assert_int_equal(sum, left_out & 2 ? 0x5A : ((unsigned char *)all.sum[OUT])[i]);
+        }
+    }
 }
 
 static void test_shapes_and_plan(void **state)
@@ -502,6 +526,7 @@ int main(void)
         cmocka_unit_test(test_same_bits),
         cmocka_unit_test(test_empty),
         cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_outputs_are_optional),
         cmocka_unit_test(test_shapes_and_plan),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -113,6 +113,30 @@ static void what_cannot_be_verified_is_refused(void **state)
     free(c);
 }
 
+/* Keys that only broadcasting can reach: their scratch cannot even be counted in bytes. */
+static void scratch_beyond_counting_is_no_memory(void **state)
+{
+    (void)state;
+    uint16_t q = 0, k = 0, out = 0;
+    const int64_t one[] = {1, 1, 1, 1};
+    const fattn_tensor query = fattn_tensor_contiguous(&q, FATTN_F16, 4, one);
+    const fattn_tensor result = fattn_tensor_contiguous(&out, FATTN_F16, 4, one);
+    fattn_tensor keys = fattn_tensor_contiguous(&k, FATTN_F16, 4, one);
+    memset(keys.strides, 0, sizeof keys.strides);
+    fattn_fusion_attention_args args;
+    fattn_fusion_attention_args_init(&args);
+    args.query = &query, args.key = args.value = &keys, args.attention_out = &result;
+    args.head_num = 1, args.input_layout = "BNSD";
+    for (int bits = 57; bits <= 61; bits++) { /* 4 * 2^61 doubles; from 58 on bytes overflow */
+        fattn_verify_report report = {.size = sizeof report};
+        keys.shape[2] = (int64_t)1 << bits;
+        assert_int_equal(
+            fattn_verify(NULL, fattn_operator_find("fusion_attention"), &args, &report),
+            FATTN_E_NOMEM);
+        assert_non_null(strstr(fattn_error_message(), "out of memory"));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -122,6 +146,7 @@ int main(void)
         cmocka_unit_test(a_bound_is_close_to_rounding),
         cmocka_unit_test(nan_is_an_error_unless_the_answer_is_nan),
         cmocka_unit_test(what_cannot_be_verified_is_refused),
+        cmocka_unit_test(scratch_beyond_counting_is_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

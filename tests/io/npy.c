@@ -315,6 +315,50 @@ static void garbage(void **state)
     assert_true(accepted > 100); /* else the damage is too heavy to test anything */
 }
 
+/* A file without an end: nothing is read that no header promised. */
+static void endless_files(void **state)
+{
+    (void)state;
+    static const char *const begins[] = {
+        "", "\\223NUMPY\\002\\000\\377\\377\\377\\377", "\\223NUMPY\\001\\000\\377\\377",
+        "\\223NUMPY\\001\\000\\072\\000{\"descr\": \"<f4\", "
+        "\"fortran_order\": False, \"shape\": (3,)}   "};
+    io_tensor t;
+    io_error error;
+    void *bytes;
+    size_t n;
+    assert_int_equal(npy_read("/dev/zero", FATTN_DTYPE_NONE, &t, &error), IO_E_FORMAT);
+    assert_non_null(strstr(error.message, "/dev/zero: not a .npy file"));
+    for (size_t i = 0; i < sizeof begins / sizeof *begins; i++) {
+        char command[256], path[32];
+        snprintf(command, sizeof command, "{ printf '%s'; exec cat /dev/zero 2>&-; }", begins[i]);
+        FILE *pipe = popen(command, "r");
+        assert_non_null(pipe);
+        snprintf(path, sizeof path, "/dev/fd/%d", fileno(pipe));
+        assert_int_equal(npy_read(path, FATTN_DTYPE_NONE, &t, &error), IO_E_FORMAT);
+        assert_null(t.memory);
+        if (i == 3) assert_non_null(strstr(error.message, "13 bytes follow"));
+        pclose(pipe);
+    }
+    assert_int_equal(io_read_file("/dev/zero", &bytes, &n, &error), IO_E_FORMAT);
+}
+
+/* A header that promises more than the file has takes no memory for the promise. */
+static void promises_are_not_believed(void **state)
+{
+    (void)state;
+    size_t n;
+    io_tensor t;
+    io_error error;
+    void *bytes =
+        make(1, "{'descr': '<f8', 'fortran_order': False, 'shape': (1099511627776,), }", "", 0, &n);
+    spill(scratch(".npy"), bytes, n);
+    free(bytes);
+    assert_int_equal(npy_read(scratch(".npy"), FATTN_DTYPE_NONE, &t, &error), IO_E_FORMAT);
+    assert_non_null(strstr(error.message, "0 bytes follow"));
+    unlink(scratch(".npy"));
+}
+
 static void files_that_are_not_there(void **state)
 {
     (void)state;
@@ -345,6 +389,8 @@ int main(void)
         cmocka_unit_test(conversions_keep_values),
         cmocka_unit_test(truncated_everywhere),
         cmocka_unit_test(garbage),
+        cmocka_unit_test(endless_files),
+        cmocka_unit_test(promises_are_not_believed),
         cmocka_unit_test(files_that_are_not_there),
     };
     return cmocka_run_group_tests_name("io_npy", tests, NULL, NULL);

@@ -46,6 +46,108 @@ static void help_goes_to_stdout(void **state)
     expect_out("--version", "fattn " FATTN_VERSION_STRING "\n");
 }
 
+/* "[FATTN_Q_LEN]" for an option that the man page writes q\-len. */
+static void twin_of(const char *roff, size_t n, char *out, size_t room)
+{
+    size_t used = (size_t)snprintf(out, room, "[FATTN_");
+    for (size_t i = 0; i < n && used + 2 < room; i++)
+        if (roff[i] != '\\')
+            out[used++] = roff[i] == '-' ? '_' : (char)(roff[i] - ('a' <= roff[i]) * ('a' - 'A'));
+    snprintf(out + used, room - used, "]");
+}
+
+/* The man page walks the option table of every verb; each of them names its twin. */
+static void every_option_has_an_environment_twin(void **state)
+{
+    (void)state;
+    static const char entry[] = ".TP\n\\fB\\-\\-";
+    int seen = 0;
+    expect_code("help-man", 0);
+    char *end = strstr(cli.out, ".SH OPERATORS");
+    assert_non_null(end);
+    *end = '\0';
+    for (char *at = cli.out; (at = strstr(at, entry)); seen++) {
+        char twin[64];
+        at += sizeof entry - 1;
+        const char *name_end = strstr(at, "\\fR");
+        assert_non_null(name_end);
+        twin_of(at, (size_t)(name_end - at), twin, sizeof twin);
+        char *help = strchr(at, '\n') + 1;
+        help[strcspn(help, "\n")] = ' ';
+        char *next = strstr(help, ".TP\n"), *found = strstr(help, twin);
+        if (!found || (next && found > next)) fail_msg("no %s in\n%.200s", twin, help);
+    }
+    assert_true(seen > 30);
+    expect_env("FATTN_SUITE=elephants", "bench", 64, "elephants");
+    expect_env("FATTN_ONLY=elephants", "bench", 64, "elephants");
+    expect_env("FATTN_DTYPE=elephants", "bench", 64, "elephants");
+    expect_env("FATTN_RUNS=elephants", "bench", 64, "elephants");
+}
+
+/* The modes are the library's own. */
+static void mask_has_every_mode(void **state)
+{
+    (void)state;
+    fattn_capability_set set = {.size = sizeof set};
+    assert_int_equal(fattn_capabilities(NULL, &set), FATTN_OK);
+    for (int mode = 0; mode < 64; mode++) {
+        char arguments[128];
+        snprintf(arguments, sizeof arguments,
+                 "mask --sparse-mode %d --actual-seq-qlen 2 --actual-seq-kvlen 2%s", mode,
+                 mode == 5 || mode == 6 ? " --prefix 1" : "");
+        expect_code(arguments, set.sparse_modes_training >> mode & 1 ? 0 : 64);
+    }
+}
+
+static void words_that_are_nearly_right(void **state)
+{
+    (void)state;
+    static const char *const verbs[] = {"info", "run", "check", "verify", "mask", "bench"};
+    expect_error("attention_update --lse x.npy", 64, "did you mean: fattn run attention_update");
+    expect_error("npu_fusion_attention", 64, "did you mean: fattn run fusion_attention");
+    expect_error("run fusion_attention --num-heads 3", 64, "nearest: --head-num");
+    expect_error("run fusion_attention --layout-input BSH", 64, "nearest: --input-layout");
+    expect_error("completions zsh", 64, "none for 'zsh', only for bash: fattn completions bash");
+    expect_error("completions bash --json", 64, "no --json");
+    expect_error("help-man --json", 64, "no --json");
+    expect_error("help runn", 64, "nearest: run");
+    for (int i = 0; i < 6; i++) {
+        static cli_result long_form;
+        char text[64];
+        snprintf(text, sizeof text, "%s --help", verbs[i]);
+        expect_code(text, 0);
+        long_form = cli;
+        snprintf(text, sizeof text, "%s -h", verbs[i]);
+        expect_out(text, long_form.out);
+        snprintf(text, sizeof text, "help %s", verbs[i]);
+        expect_out(text, long_form.out);
+    }
+    expect_code("help run attention_update", 0);
+    expect_contains("--local-out");
+}
+
+/* A verdict on a line of a file says which. */
+static void places_in_files(void **state)
+{
+    (void)state;
+    FILE *file = fopen("cli_case.list", "w");
+    fprintf(file, "# one\nattention_update lse=f32[7]*2 local_out=f16[7,8]*2\n\n"
+                  "attention_update lse=f32[7]*2 local_out=f16[7,8]*3\n");
+    fclose(file);
+    expect_code("check @cli_case.list", 1);
+    expect_contains("cli_case.list:4: illegal: FATTN_E_");
+    expect_contains("\n  attention_update lse=f32[7]*2 local_out=f16[7,8]*3\n");
+    assert_memory_equal(cli.out, "legal: ", 7);
+    expect_code("verify @cli_case.list", 1);
+    expect_contains("cli_case.list:2: not verified: FATTN_E_UNSUPPORTED");
+    expect_contains("\n  attention_update lse=f32[7]*2 local_out=f16[7,8]*2\n");
+    file = fopen("cli_case.list", "w");
+    fprintf(file, "\nattention_update lze=f32[7]*2\n");
+    fclose(file);
+    expect_error("check @cli_case.list", 65, "cli_case.list:2: position 18");
+    unlink("cli_case.list");
+}
+
 static void dashed(const char *name, char *out, size_t room)
 {
     snprintf(out, room, "--%s", name);
@@ -333,6 +435,10 @@ int main(void)
         cmocka_unit_test(usage),
         cmocka_unit_test(help_goes_to_stdout),
         cmocka_unit_test(every_parameter_is_documented),
+        cmocka_unit_test(every_option_has_an_environment_twin),
+        cmocka_unit_test(words_that_are_nearly_right),
+        cmocka_unit_test(places_in_files),
+        cmocka_unit_test(mask_has_every_mode),
         cmocka_unit_test(completion_is_bash),
         cmocka_unit_test(info),
         cmocka_unit_test(mask_pictures),

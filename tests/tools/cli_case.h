@@ -63,6 +63,15 @@ static inline void expect_error(const char *arguments, int code, const char *say
         fail_msg("fattn %s\n  does not say '%s':\n%s", arguments, says, cli.err);
 }
 
+static inline void expect_env(const char *environment, const char *arguments, int code,
+                              const char *says)
+{
+    fattn_with(environment, arguments);
+    if (cli.code != code || !strstr(cli.err, says))
+        fail_msg("%s fattn %s\n  exit %d instead of %d, or does not say '%s':\n%s", environment,
+                 arguments, cli.code, code, says, cli.err);
+}
+
 static inline void expect_out(const char *arguments, const char *out)
 {
     expect_code(arguments, 0);

@@ -263,6 +263,106 @@ static void bad_data(void **state)
                  "no/such/o.npy");
 }
 
+/* Two outputs never share a file, however it is spelt; nothing is written then. */
+static void outputs_do_not_overwrite_each_other(void **state)
+{
+    (void)state;
+    static const char *const ways[] = {
+        "--out t.npy --softmax-max t.npy",
+        "--out t.npy --softmax-max ./t.npy",
+        "--softmax-max t.npy --softmax-sum \"$PWD/t.npy\"",
+        "--out t.safetensors:a --softmax-max t.safetensors:a",
+        "--out t.safetensors:a --softmax-max ./t.safetensors:b",
+        "--out t.npy --out u.npy",
+        "--out t.npy --attention-out u.npy",
+        "--softmax-max t.npy --softmax-max=u.npy",
+    };
+    save_vectors(FATTN_F32);
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        char arguments[512];
+        snprintf(arguments, sizeof arguments, "run fusion_attention" TENSORS
+                 " --input-layout BNSD %s", ways[i]);
+        expect_error(arguments, 64, i < 5 ? "file of its own" : "given twice");
+        assert_int_not_equal(access("t.npy", F_OK), 0);
+        assert_int_not_equal(access("u.npy", F_OK), 0);
+        assert_int_not_equal(access("t.safetensors", F_OK), 0);
+    }
+}
+
+static void endless_data(void **state)
+{
+    (void)state;
+    save_vectors(FATTN_F32);
+#define KV " --key k.npy --value v.npy --input-layout BNSD --scale 0.5"
+    expect_error("run fusion_attention --query /dev/zero" KV " --out o.npy", 65, "/dev/zero");
+    expect_error("run fusion_attention --query /dev/zero --query-dtype f16" KV " --out o.npy", 65,
+                 "/dev/zero");
+    expect_error("check @/dev/zero", 65, "/dev/zero");
+    fattn_with("cat q.npy /dev/zero 2>/dev/null |",
+               "run fusion_attention --query /dev/stdin" KV " --out o.npy");
+    assert_int_equal(cli.code, 65);
+    fattn_with("cat q.npy |", "run fusion_attention --query /dev/stdin" KV " --out o.npy");
+    assert_int_equal(cli.code, 0);
+}
+
+/* Every option of run may stay where it is when the verb becomes check or verify. */
+static void the_same_options(void **state)
+{
+    (void)state;
+    static const char *const verbs[] = {"run", "check", "verify"};
+    save_vectors(FATTN_F32);
+    expect_code("run fusion_attention" TENSORS " --input-layout BNSD --out o.npy", 0);
+    for (int i = 0; i < 3; i++) {
+        char arguments[512];
+        snprintf(arguments, sizeof arguments, "%s fusion_attention" TENSORS
+                 " --input-layout BNSD --out o.npy --compute f32 --out-dir same.d", verbs[i]);
+        expect_code(arguments, 0);
+        assert_int_equal(access("same.d", F_OK) == 0, i == 0);
+        rmdir("same.d");
+        snprintf(arguments, sizeof arguments, "%s fusion_attention" TENSORS
+                 " --input-layout BNSD --out o.npy --compute f16", verbs[i]);
+        expect_error(arguments, 1, "FATTN_E_UNSUPPORTED");
+        if (i == 1) expect_contains("illegal: FATTN_E_UNSUPPORTED: compute");
+    }
+}
+
+static void json_of_failures(void **state)
+{
+    (void)state;
+    if (!FATTN_WITH_JANSSON) skip();
+    static const struct {
+        const char *arguments;
+        int code;
+        const char *status, *says;
+    } cases[] = {
+        {"run fusion_attention" TENSORS " --input-layout BNSD --pse-type 9 --out o.npy --json", 1,
+         "\"status\": \"FATTN_E_ARG\"", "pse_type"},
+        {"run fusion_attention --query none.npy --out o.npy --json", 65, "\"status\": \"data\"",
+         "none.npy"},
+        {"run fusion_attention --jsonn --json", 64, "\"status\": \"usage\"", "no option --jsonn"},
+        {"run --json", 64, "\"status\": \"usage\"", "which operator"},
+        {"check --json 'fusion_attention sparse_mod=3'", 64, "\"status\": \"usage\"",
+         "nearest: sparse_mode"},
+        {"check --json @none.list", 65, "\"status\": \"data\"", "none.list"},
+        {"verify --json 'fusion_attention sparse_mod=3'", 64, "\"status\": \"usage\"",
+         "position 18"},
+        {"mask --json --sparse-mode 77 --q-len 1 --kv-len 1", 64, "\"status\": \"usage\"", "77"},
+    };
+    save_vectors(FATTN_F32);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        expect_error(cases[i].arguments, cases[i].code, cases[i].says);
+        expect_contains(cases[i].status);
+        expect_contains("\"message\": ");
+        expect_contains(cases[i].says);
+        assert_int_equal(cli.out[0], '{');
+        assert_null(strstr(cli.out, "}\n{"));
+    }
+    fattn_with("printf 'attention_update\nfusion_attention x=1\n' |", "check --json @-");
+    assert_int_equal(cli.code, 65);
+    expect_contains("\"results\": [");
+    expect_contains("'x' is not a parameter");
+}
+
 /* check with the options of run; verify of a result that was computed elsewhere. */
 static void check_and_verify_files(void **state)
 {
@@ -292,6 +392,10 @@ int main(void)
         cmocka_unit_test(lists_of_tensors),
         cmocka_unit_test(in_place_operators),
         cmocka_unit_test(bad_data),
+        cmocka_unit_test(outputs_do_not_overwrite_each_other),
+        cmocka_unit_test(endless_data),
+        cmocka_unit_test(the_same_options),
+        cmocka_unit_test(json_of_failures),
         cmocka_unit_test(check_and_verify_files),
     };
     return cmocka_run_group_tests_name("cli_files", tests, enter, leave);
