@@ -120,13 +120,28 @@ static int64_t count_kv_heads(const fattn_inputs *in, int64_t n_axis, int64_t h)
     return h > 0 ? h / in->q.d : n_axis;
 }
 
+/* The largest divisor of n that is not above `most`; 1 <= most. */
+static int64_t divisor_below(int64_t n, int64_t most)
+{
+    int64_t best = 1;
+    for (int64_t d = 1; d <= n / d; d++) {
+        if (n % d != 0) continue;
+        if (d <= most) best = i64_max(best, d);
+        if (n / d <= most) best = i64_max(best, n / d);
+    }
+    return best;
+}
+
 static fattn_status check_groups(const fattn_inputs *in)
 {
     const char *name = in->kv_heads_name ? in->kv_heads_name : "key";
-    REQUIRE(in->n_kv_heads > 0 && in->n_heads % in->n_kv_heads == 0, FATTN_E_SHAPE,
-            "%s: %lld key/value heads; they must divide the %lld query heads", name,
-            LL(in->n_kv_heads), LL(in->n_heads));
-    return FATTN_OK;
+    if (in->n_kv_heads > 0 && in->n_heads % in->n_kv_heads == 0) return FATTN_OK;
+    const int64_t most = i64_clamp(in->n_kv_heads, 1, i64_max(in->n_heads, 1));
+    enum { MOST_HEADS = 1 << 20 }; /* beyond, no search */
+    return error_set(FATTN_E_SHAPE,
+                     "%s: %lld key/value heads; they must divide the %lld query heads: %lld would do",
+                     name, LL(in->n_kv_heads), LL(in->n_heads),
+                     LL(in->n_heads <= MOST_HEADS ? divisor_below(in->n_heads, most) : 1));
 }
 
 /* key and value agree with the head counts, with each other and with query. */

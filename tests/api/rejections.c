@@ -74,6 +74,27 @@ static fusion_case *packed(void)
 #define SHAPE FATTN_E_SHAPE
 #define ARG FATTN_E_ARG
 
+/* The sentence ends with a call that would do. */
+static void the_nearest_head_count_is_named(void **state)
+{
+    (void)state;
+    static const struct {
+        int given;
+        const char *advice;
+    } cases[] = {{5, "4 would do"}, {8, "6 would do"}, {7, "6 would do"}, {13, "12 would do"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const int64_t q[] = {1, 12, 2, 4}, k[] = {1, cases[i].given, 2, 4};
+        const fattn_tensor query = fattn_tensor_contiguous(NULL, FATTN_F32, 4, q);
+        const fattn_tensor key = fattn_tensor_contiguous(NULL, FATTN_F32, 4, k);
+        fattn_fusion_attention_args a;
+        size_t bytes = 0;
+        fattn_fusion_attention_args_init(&a);
+        a.query = &query, a.key = a.value = &key, a.input_layout = "BNSD";
+        assert_int_equal(fattn_fusion_attention_workspace(NULL, &a, &bytes), FATTN_E_SHAPE);
+        if (!strstr(fattn_error_message(), cases[i].advice)) fail_msg("%s", fattn_error_message());
+    }
+}
+
 static void layouts_and_heads(void **state)
 {
     (void)state;
@@ -379,7 +400,7 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup(f, setup)
     const struct CMUnitTest tests[] = {
-        TEST(layouts_and_heads), TEST(dtypes_and_numbers), TEST(mask_refusals),
+        TEST(the_nearest_head_count_is_named), TEST(layouts_and_heads), TEST(dtypes_and_numbers), TEST(mask_refusals),
         TEST(token_refusals),    TEST(prefix_refusals),    TEST(pse_refusals),
         TEST(list_refusals),     TEST(output_refusals),    TEST(absurd_shapes),
     };
