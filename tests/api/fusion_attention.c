@@ -3,6 +3,7 @@
  * mask shape, bias form and list form against the formula in double. */
 #include "api/fusion_case.h"
 
+#include <ctype.h>
 #include <float.h>
 
 static const char *const dense_layouts[] = {"BSH", "SBH", "BSND", "BNSD", "BSNH", "bsh", "bNsD"};
@@ -181,7 +182,9 @@ static void every_layout(void **state)
                 char what[96], upper[8] = {0};
                 snprintf(what, sizeof what, "%s %s nkv=%d", dense_layouts[l],
                          fattn_dtype_name(dtypes[t]), nkv);
-                for (size_t i = 0; dense_layouts[l][i]; i++) upper[i] = dense_layouts[l][i] & ~0x20;
+                for (size_t i = 0; dense_layouts[l][i]; i++) {
+                    upper[i] = (char)toupper((unsigned char)dense_layouts[l][i]);
+                }
                 fusion_case *c =
                     dense_case(upper, dtypes[t], 2, 4, nkv, 5, 9, 12, nkv == 2 ? 7 : 12);
                 c->a.input_layout = dense_layouts[l];
