@@ -7,6 +7,7 @@
 #include "cm.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,6 +70,7 @@ typedef struct worker {
     void *workspaces[LINES];
     size_t bytes[LINES];
     int number;
+    atomic_long rounds;
 } worker;
 
 /* All bytes that a call may write; `into` NULL = only their number. */
@@ -136,9 +138,11 @@ static void *rounds(void *arg)
 
 static void *until_stopped(void *arg)
 {
-    const worker *me = arg;
-    for (int r = 0; !atomic_load(&me->w->stop); r++)
+    worker *me = arg;
+    for (int r = 0; !atomic_load(&me->w->stop); r++) {
         run_one(me, UNDER_ASAN ? r % ATTENTION_LINES : r % LINES, UNDER_ASAN ? 1 : r % 2);
+        atomic_fetch_add(&me->rounds, 1);
+    }
     return NULL;
 }
 
@@ -284,6 +288,14 @@ static void one_fork(const worker *me)
         fail_msg("a child ended with status %d", status);
 }
 
+/* A thread that is being created holds locks of the sanitizer's run time that a child cannot release, so the
+ * first fork waits until all of them have computed. */
+static void wait_for_load(int threads)
+{
+    for (int i = 0; i < threads; i++)
+        while (atomic_load(&workers[i].rounds) < LINES) sched_yield();
+}
+
 static void test_fork_under_load(void **state)
 {
     (void)state;
@@ -299,6 +311,7 @@ static void test_fork_under_load(void **state)
     for (int i = 0; i < LOAD + 1; i++) start_worker(&workers[i], &shared, i);
     run_one(&workers[LOAD], 0, 1); /* the pool runs before the first fork */
     run_threads(LOAD, until_stopped, threads);
+    wait_for_load(LOAD);
     for (int i = 0; i < forks; i++) one_fork(&workers[LOAD]);
     atomic_store(&shared.stop, true);
     for (int i = 0; i < LOAD; i++) pthread_join(threads[i], NULL);
