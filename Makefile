@@ -2,6 +2,8 @@
 # A thin face over CMake. `make demo` and `make test` do all the set-up themselves.
 JOBS := $(shell nproc 2>/dev/null || echo 2)
 PREFIX ?= /usr/local
+FUZZ_SECONDS ?= 600
+FUZZ_EXECUTIONS ?= 0    # calls of public functions in all, such as 100000000
 CONFIGURE ?=           # more options for cmake, such as -DFATTN_WERROR=ON
 R := build/release
 MAKEFLAGS += --no-print-directory
@@ -41,7 +43,7 @@ sanitize:            # the tests once more under ASan + UBSan, then under TSan
 fuzz: tests-built    # random calls against the NumPy oracle; then the fuzzers, where clang is
 	@sh tests/python/run.sh .venv/bin/python $(R)/libfattn.so --cases 20000 --seed random || \
 	    [ $$? -eq 77 ]
-	@sh scripts/fuzz.sh
+	@sh scripts/fuzz.sh --seconds $(FUZZ_SECONDS) --executions $(FUZZ_EXECUTIONS) || [ $$? -eq 77 ]
 
 mutants:             # breaks one place after the other on purpose; every time a test must notice
 	@sh scripts/deps.sh test

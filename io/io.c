@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* io.c — memory, errors, whole files, and "FILE.safetensors:NAME". */
+/* io.c — memory, errors, whole files, and "FILE:NAME". */
 #include "io.h"
 
 #include "npy.h"
 #include "safetensors.h"
+#include "torchzip.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -126,12 +127,54 @@ size_t io_split(const char *where)
     return found ? (size_t)(found - where) + sizeof ending - 2 : 0;
 }
 
+static bool ends_with(const char *text, const char *ending)
+{
+    const size_t n = strlen(text), m = strlen(ending);
+    return n > m && strcmp(text + n - m, ending) == 0;
+}
+
+/* "FILE.pt" or "FILE.pt:NAME" -> the length of FILE.pt, else 0. A .bin is torch's when it is a zip. */
+static size_t torch_split(const char *where)
+{
+    static const char *const endings[] = {".pt", ".pth", ".bin"};
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+        char inside[8];
+        snprintf(inside, sizeof inside, "%s:", endings[i]);
+        const char *found = strstr(where, inside);
+        if (found && found > where) return (size_t)(found - where) + strlen(endings[i]);
+        if (ends_with(where, endings[i])) return strlen(where);
+    }
+    return 0;
+}
+
+static bool is_zip(const char *path)
+{
+    char first[4] = {0};
+    FILE *file = fopen(path, "rb");
+    if (!file) return false;
+    const size_t n = fread(first, 1, 4, file);
+    fclose(file);
+    return n == 4 && memcmp(first, "PK\3\4", 4) == 0;
+}
+
+static io_code read_torch(const char *where, size_t split, fattn_dtype as, io_tensor *tensor, io_error *error)
+{
+    char *path = strndup(where, split);
+    if (!path) return io_fail(error, IO_E_NOMEM, "out of memory for a file name");
+    const char *name = where[split] == ':' ? where + split + 1 : NULL;
+    const bool other = ends_with(path, ".bin") && !name && !is_zip(path);
+    const io_code code =
+        other ? npy_read(path, as, tensor, error) : torchzip_read(path, name, as, tensor, error);
+    free(path);
+    return code;
+}
+
 io_code io_tensor_read(const char *where, fattn_dtype as, io_tensor *tensor, io_error *error)
 {
-    const size_t split = io_split(where);
+    const size_t split = io_split(where), torch = split == 0 ? torch_split(where) : 0;
+    if (torch > 0) return read_torch(where, torch, as, tensor, error);
     if (split == 0) {
-        const size_t length = strlen(where);
-        if (length > 12 && strcmp(where + length - 12, ".safetensors") == 0)
+        if (ends_with(where, ".safetensors"))
             return io_fail(error, IO_E_NAME, "%s: say which tensor: %s:NAME", where, where);
         return npy_read(where, as, tensor, error);
     }

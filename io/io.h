@@ -54,8 +54,9 @@ io_code io_read_stream(FILE *file, size_t limit, const char *path, void **bytes,
 /* A whole file in memory; one of more than 64 MiB is refused, for it may have no end. */
 io_code io_read_file(const char *path, void **bytes, size_t *n, io_error *error);
 
-/* "FILE.npy" or "FILE.safetensors:NAME". `as` is the wanted dtype, FATTN_DTYPE_NONE = the file's
- * own: raw containers (unsigned, void) are reinterpreted, numbers are converted (element.h). */
+/* "FILE.npy", "FILE.safetensors:NAME", or torch's "FILE.pt" and "FILE.pt:NAME" (.pth and .bin, too). `as` is
+ * the wanted dtype, FATTN_DTYPE_NONE = the file's own: raw containers (unsigned, void) are reinterpreted,
+ * numbers are converted (element.h). */
 io_code io_tensor_read(const char *where, fattn_dtype as, io_tensor *tensor, io_error *error);
 
 /* "FILE.safetensors:NAME" -> the length of FILE.safetensors, else 0: a plain file. */

@@ -180,6 +180,22 @@ io_code safetensors_names(const char *path, char ***names, int *n_names, io_erro
     return code;
 }
 
+io_code safetensors_text(const char *path, const char *name, char **text, io_error *error)
+{
+    archive a;
+    *text = NULL;
+    io_code code = archive_open(&a, path, error);
+    if (code == IO_OK) {
+        const char *found = json_string_value(json_object_get(json_object_get(a.header, "__metadata__"), name));
+        if (!found)
+            code = io_fail(error, IO_E_NAME, "%s: its __metadata__ has no '%s'", path, name);
+        else if (!(*text = strdup(found)))
+            code = io_fail(error, IO_E_NOMEM, "%s: out of memory", path);
+    }
+    archive_close(&a);
+    return code;
+}
+
 static const char *name_of(fattn_dtype dtype)
 {
     for (int i = 0; i < N_TYPES; i++)

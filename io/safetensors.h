@@ -16,6 +16,9 @@ io_code safetensors_read(const char *path, const char *name, fattn_dtype as, io_
  */
 io_code safetensors_names(const char *path, char ***names, int *n_names, io_error *error);
 
+/* One text of __metadata__, for free(); IO_E_NAME when there is none of that name. */
+io_code safetensors_text(const char *path, const char *name, char **text, io_error *error);
+
 /* Writes n tensors, C order. The file is removed again on failure. */
 io_code safetensors_write(const char *path, int n, const char *const *names,
                           const fattn_tensor *const *tensors, io_error *error);

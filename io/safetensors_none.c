@@ -28,6 +28,13 @@ io_code safetensors_names(const char *path, char ***names, int *n_names, io_erro
     return missing(path, error);
 }
 
+io_code safetensors_text(const char *path, const char *name, char **text, io_error *error)
+{
+    (void)name;
+    *text = NULL;
+    return missing(path, error);
+}
+
 io_code safetensors_write(const char *path, int n, const char *const *names,
                           const fattn_tensor *const *tensors, io_error *error)
 {

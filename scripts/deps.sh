@@ -4,7 +4,7 @@
 # deps.sh build|test   looks for what building (and the tests) need; on Debian/Ubuntu as root installs
 #                      it, elsewhere ends with that line. What is only optional never stops a build.
 set -eu
-packages='gcc g++ cmake make pkg-config libc6-dev libcmocka-dev libjansson-dev libopenblas-dev
+packages='gcc g++ cmake make pkg-config libc6-dev libcmocka-dev libjansson-dev libzip-dev libopenblas-dev
 python3-venv'
 line=$(echo apt-get update '&&' apt-get install -y --no-install-recommends $packages)
 cc=${CC:-cc}
@@ -24,6 +24,7 @@ look() { # sets required, optional: what is missing, in words
     has_command make || required="$required, make"
     cmake_new_enough || required="$required, CMake 3.25 or later"
     has_header jansson.h || optional="$optional, jansson"
+    has_header zip.h || optional="$optional, libzip"
     has_header cblas.h || optional="$optional, OpenBLAS"
     if [ "$1" = test ]; then
         has_header cmocka.h || required="$required, cmocka"

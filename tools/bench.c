@@ -9,11 +9,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bench_serving.h"
 #include "json.h"
 #include "verbs.h"
 
 const cli_option bench_options[] = {
-    {"suite", "NAME", "FATTN_SUITE", "what to measure (guide)", "guide prefill decode"},
+    {"suite", "NAME", "FATTN_SUITE", "what to measure (guide)", "guide prefill decode serving call"},
     {"only", "PATTERN", "FATTN_ONLY", "only the rows whose name matches, as a shell pattern", NULL},
     {"dtype", "NAME", "FATTN_DTYPE", "element type of the tensors (f32)", "f32 f16 bf16"},
     {"runs", "N", "FATTN_RUNS",
@@ -94,6 +95,10 @@ static json_node *row_object(const bench_result *r)
     put_bytes(object, "runs", r->runs > 0 ? r->runs : -1);
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
         json_put_real(object, figures[i].key, figures[i].value);
+    if (strcmp(r->row.suite, "serving") == 0 || strcmp(r->row.suite, "call") == 0) {
+        json_put_real(object, "plan_us", r->plan_us);
+        json_put_real(object, "call_us", r->call_us);
+    }
     put_bytes(object, "extra_bytes", r->extra_bytes);
     put_bytes(object, "standard_bytes", r->standard_bytes);
     return object;
@@ -130,7 +135,10 @@ static void measure_all(bench_session *s, const bench_row *rows, bench_result *r
     const bool progress = isatty(STDERR_FILENO) != 0;
     for (int i = 0; i < n; i++) {
         if (progress) fprintf(stderr, "\r\033[K%d/%d %s", i + 1, n, rows[i].name);
-        bench_measure(s, &rows[i], &results[i]);
+        if (rows[i].lines[0] != NULL)
+            bench_serving(s, &rows[i], &results[i]);
+        else
+            bench_measure(s, &rows[i], &results[i]);
     }
     if (progress) fprintf(stderr, "\r\033[K");
     bench_finish(s, results, n);

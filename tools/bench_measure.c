@@ -196,6 +196,8 @@ bench_result bench_result_empty(void)
                           .fraction = NAN,
                           .standard_ms = NAN,
                           .ratio = NAN,
+                          .plan_us = NAN,
+                          .call_us = NAN,
                           .extra_bytes = -1,
                           .standard_bytes = -1};
 }
@@ -230,10 +232,6 @@ void bench_measure(bench_session *s, const bench_row *row, bench_result *result)
     *result = bench_result_empty();
     result->row = *row;
     result->dtype = s->settings.dtype;
-    if (row->skip != NULL) {
-        snprintf(result->note, sizeof result->note, "%s", row->skip);
-        return;
-    }
     rounds *r = calloc(1, sizeof *r);
     if (r == NULL) return;
     if (open_rounds(s, row, r, result)) {

@@ -26,6 +26,7 @@ typedef struct bench_result {
     double gflops, peak_gflops, gbps, peak_gbps, fraction; /* of the best run */
     double standard_ms, ratio;                             /* medians */
     int64_t extra_bytes, standard_bytes;                   /* beside inputs and outputs */
+    double plan_us, call_us;                               /* best; suites serving and call */
     char note[200]; /* why a figure is missing, "" = none is */
     bool failed;    /* the call was refused, which no row should be */
 } bench_result;

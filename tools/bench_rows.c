@@ -94,11 +94,7 @@ static int decode_rows(bench_row *rows)
                     rows[n++] = decode_row(kv_heads[h], kv_lens[k], batches[b], block_sizes[p], 1);
     rows[n++] = decode_row(32, 32768, 1, 0, 8);
     rows[n++] = decode_row(8, 32768, 1, 0, 8);
-    rows[n++] = (bench_row){.suite = "decode",
-                            .name = "decode-mla128",
-                            .decode = true,
-                            .op = "fused_infer_attention_score",
-                            .skip = "needs query_rope, which inference does not take yet"};
+    rows[n++] = bench_mla_row();
     return n;
 }
 
@@ -107,7 +103,11 @@ int bench_rows(const char *suite, bench_row *rows)
     static const struct {
         const char *name;
         int (*list)(bench_row *rows);
-    } suites[] = {{"guide", guide_rows}, {"prefill", prefill_rows}, {"decode", decode_rows}};
+    } suites[] = {{"guide", guide_rows},
+                  {"prefill", prefill_rows},
+                  {"decode", decode_rows},
+                  {"serving", bench_serving_rows},
+                  {"call", bench_call_rows}};
     for (int i = 0; i < COUNT(suites); i++)
         if (strcmp(suites[i].name, suite) == 0) return suites[i].list(rows);
     return 0;

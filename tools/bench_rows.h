@@ -16,11 +16,24 @@ typedef struct bench_row {
     int64_t block_size; /* 0 = contiguous keys and values */
     bool causal;        /* query i sees the keys up to kv_len - q_len + i */
     bool decode;        /* judged by bytes of keys and values per second */
-    const char *skip;   /* why there is no figure for this row, or NULL */
+
+    /* rows that are problem lines, with T for the dtype; the others leave these alone */
+    const char *lines[3]; /* the call; its plain form, of one call or two */
+    double pairs;         /* visible, of all heads */
+    int dims;             /* D + Dv */
+    int64_t kv_numbers;   /* elements of the keys and values that are read, 0 = not asked */
+    bool latent;          /* values are the first columns of the keys */
+    bool plan_only;       /* the plan is timed and nothing else: no memory for tensors */
 } bench_row;
 
 /* Fills rows[BENCH_MAX_ROWS]; the number of rows, 0 for an unknown suite. */
 int bench_rows(const char *suite, bench_row *rows);
+
+/* The suites of problem lines (bench_serving_rows.c). Texts stay valid until the suites are asked for often. */
+int bench_serving_rows(bench_row *rows);
+int bench_call_rows(bench_row *rows);
+/* The row decode-mla128 of the suite `decode`. */
+bench_row bench_mla_row(void);
 
 /* Visible (query, key) pairs of all heads and batch entries. */
 double bench_row_pairs(const bench_row *row);

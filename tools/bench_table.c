@@ -72,6 +72,17 @@ static void print_row(const bench_result *r)
     putchar('\n');
 }
 
+/* The suites serving and call. */
+static void print_times(const bench_result *results, int n)
+{
+    for (int i = 0; i < n; i++) {
+        const bench_result *r = &results[i];
+        if (!isnan(r->plan_us)) printf("  %s: %.1f us to plan", r->row.name, r->plan_us);
+        if (!isnan(r->call_us)) printf(", %.*f us a call", r->call_us < 1000 ? 2 : 0, r->call_us);
+        if (!isnan(r->plan_us)) putchar('\n');
+    }
+}
+
 static void print_notes(const bench_result *results, int n)
 {
     for (int i = 0; i < n; i++) {
@@ -97,5 +108,6 @@ void bench_print_table(const bench_session *s, const bench_result *results, int 
     if (s->probe.peak_gbps > 0)
         printf("  peak: %.1f GB/s read from memory, measured between the rows\n",
                s->probe.peak_gbps);
+    print_times(results, n);
     print_notes(results, n);
 }

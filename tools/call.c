@@ -109,10 +109,10 @@ static int read_tensor(const cli_values *values, problem_line *line, const struc
 }
 
 static int take_item(const cli_values *values, problem_line *line, const struct cli_item *item,
-                     bool read_outputs, uint64_t *given)
+                     uint64_t *given)
 {
     const char *verb = values->verb->name;
-    if (item->role == CLI_OF_VERB || item->role == CLI_DTYPE) return CLI_GO;
+    if (item->role == CLI_OF_VERB || item->role == CLI_DTYPE || item->role == CLI_RESULT) return CLI_GO;
     if (item->alias && cli_flag(values, "strict"))
         return cli_error(verb, CLI_USAGE, "--%s is not the official spelling; strict wants %s",
                          item->name, item->field->name);
@@ -122,7 +122,7 @@ static int take_item(const cli_values *values, problem_line *line, const struct 
     if (again && item->role == CLI_OUTPUT)
         return cli_error(verb, CLI_USAGE, "--%s: the output %s is given twice", item->name,
                          item->field->name);
-    if (item->role == CLI_OUTPUT && !read_outputs) return CLI_GO;
+    if (item->role == CLI_OUTPUT) return CLI_GO;
     if (item->field->kind > FATTN_FIELD_TENSORS_IN) {
         line_error error;
         if (line_set(line, item->field, item->value, &error)) return CLI_GO;
@@ -133,12 +133,13 @@ static int take_item(const cli_values *values, problem_line *line, const struct 
     return read_tensor(values, line, item);
 }
 
-int call_from_options(const cli_values *values, bool read_outputs, problem_line **line)
+int call_from_options(const cli_values *values, problem_line **line)
 {
     *line = NULL;
     if (!values->op)
         return cli_error(values->verb->name, CLI_USAGE, "which operator? fattn info lists them");
-    if (values->n_args != 1)
+    const bool twice = values->n_args == 1 && fattn_operator_find(values->args[0]) != values->op;
+    if (values->n_args > 1 || twice)
         return cli_error(values->verb->name, CLI_USAGE,
                          "'%s': only the operator's name stands alone, all "
                          "else is an option",
@@ -148,7 +149,7 @@ int call_from_options(const cli_values *values, bool read_outputs, problem_line 
     uint64_t given = 0;
     int code = CLI_GO;
     for (int i = 0; i < values->n_items && code == CLI_GO; i++)
-        code = take_item(values, *line, &values->items[i], read_outputs, &given);
+        code = take_item(values, *line, &values->items[i], &given);
     if (code == CLI_GO) {
         line_default_heads(*line, given);
         return CLI_GO;

@@ -23,9 +23,8 @@ json_node *call_warnings_json(const call_warnings *warnings);
 int call_context(const cli_values *values, const problem_line *line, call_warnings *warnings,
                  fattn_context **context);
 
-/* A call from the operator's options; input files are read, outputs are left alone unless
- * read_outputs. */
-int call_from_options(const cli_values *values, bool read_outputs, problem_line **line);
+/* A call from the operator's options; input files are read, outputs are left alone. */
+int call_from_options(const cli_values *values, problem_line **line);
 
 /* The arguments name problem lines (or @FILE) and not only an operator. */
 bool call_has_lines(const cli_values *values);

@@ -127,7 +127,7 @@ static int check_line(void *self, const call_source *source)
 static int check_options_call(check_state *s)
 {
     problem_line *line;
-    int code = call_from_options(s->values, false, &line);
+    int code = call_from_options(s->values, &line);
     if (code == CLI_GO) code = answer_line(s, line, &(call_source){.text = NULL});
     line_destroy(line);
     return code;

@@ -256,7 +256,7 @@ const fattn_tensor *line_tensor_of(const problem_line *line, const char *name, i
 void line_default_heads(problem_line *line, uint64_t given)
 {
     const char *layout = line_string(line, "input_layout");
-    if (!strpbrk(layout, "Nn")) return;
+    if (strcspn(layout, "Nn") >= strcspn(layout, "_")) return; /* X_Y: the inputs lie in X */
     for (int i = 0; i < line->op->n_fields; i++) {
         const fattn_field *field = &line->op->fields[i];
         if ((field->flags & FATTN_FIELD_HEADS) && !(given >> i & 1))

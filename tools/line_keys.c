@@ -82,23 +82,26 @@ static bool key_page(problem_line *line, const line_word *w, line_error *error)
     return good;
 }
 
-static bool one_of(const line_word *w, line_error *error, const char *a, const char *b,
+/* `words`: NULL-terminated; `text` names them in the sentence. */
+static bool one_of(const line_word *w, line_error *error, const char *const *words, const char *text,
                    const char **out)
 {
     *out = w->value;
-    if (strcmp(w->value, a) == 0 || strcmp(w->value, b) == 0) return true;
-    return line_fail(error, w->value_position, "%s: '%s' is neither %s nor %s", w->key, w->value, a,
-                     b);
+    for (; *words; words++)
+        if (strcmp(w->value, *words) == 0) return true;
+    return line_fail(error, w->value_position, "%s: '%s' is none of %s", w->key, w->value, text);
 }
 
 static bool key_page_layout(problem_line *line, const line_word *w, line_error *error)
 {
-    return one_of(w, error, "BnBsH", "BnNBsD", &line->page_layout);
+    static const char *const words[] = {"BnBsH", "BnNBsD", "NZ", NULL};
+    return one_of(w, error, words, "BnBsH, BnNBsD, NZ", &line->page_layout);
 }
 
 static bool key_page_order(problem_line *line, const line_word *w, line_error *error)
 {
-    return one_of(w, error, "shuffled", "sorted", &line->page_order);
+    static const char *const words[] = {"shuffled", "sorted", NULL};
+    return one_of(w, error, words, "shuffled, sorted", &line->page_order);
 }
 
 static const struct {

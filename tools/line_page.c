@@ -17,9 +17,14 @@ typedef struct rows {
     int64_t batch, kv_heads, dim;         /* kv_heads * dim elements per token */
     const int64_t *lengths;               /* keys per batch */
     int64_t blocks, per_batch;            /* of the cache; table entries per batch */
-    int64_t b_stride, s_stride, n_stride; /* of the logical tensor; b_stride 0 for TND */
+    int64_t b_stride, s_stride, n_stride, d_stride; /* of the logical tensor; b_stride 0 when packed */
+    int64_t room;                                   /* its S or T axis */
     bool packed;
 } rows;
+
+/* What goes through the cache; key_rope only where the line has it. */
+static const char *const cached[] = {"key", "value", "key_rope"};
+enum { CACHED = sizeof cached / sizeof *cached, KEY = 0 };
 
 static const fattn_field *lengths_field(const problem_line *line)
 {
@@ -40,45 +45,48 @@ static int64_t heads(const problem_line *line)
     return kv > 0 ? kv : line_int(line, "num_heads", 0);
 }
 
+/* Axis of a letter in the layout of the keys, the part before "_"; -1 = it has none. */
+static int axis_of(const problem_line *line, char letter)
+{
+    const char *layout = line_string(line, "input_layout");
+    const size_t n = strcspn(layout, "_");
+    const char *at = memchr(layout, letter, n);
+    return at ? (int)(at - layout) : -1;
+}
+
 /* Reads the layout of one logical tensor. */
 static bool find_rows(const problem_line *line, const fattn_tensor *t, rows *r)
 {
-    static const struct {
-        const char *name;
-        int rank, b, s, n;
-    } layouts[] = {
-        {"BSH", 3, 0, 1, -1}, {"BSND", 4, 0, 1, 2}, {"BNSD", 4, 0, 2, 1}, {"TND", 3, -1, 0, 1}};
-    for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++) {
-        if (strcmp(line_string(line, "input_layout"), layouts[i].name) != 0) continue;
-        const int b = layouts[i].b, s = layouts[i].s, n = layouts[i].n;
-        if (t->rank != layouts[i].rank) return false;
-        r->packed = b < 0;
-        r->batch = b < 0 ? 0 : t->shape[b];
-        r->kv_heads = n < 0 ? heads(line) : t->shape[n];
-        if (r->kv_heads <= 0 || (n < 0 && t->shape[2] % r->kv_heads != 0)) return false;
-        r->dim = n < 0 ? t->shape[2] / r->kv_heads : t->shape[t->rank - 1];
-        r->b_stride = b < 0 ? 0 : t->strides[b];
-        r->s_stride = t->strides[s];
-        r->n_stride = n < 0 ? r->dim * t->strides[2] : t->strides[n];
-        return true;
-    }
-    return false;
+    const int b = axis_of(line, 'B'), n = axis_of(line, 'N'), h = axis_of(line, 'H');
+    const int packed = axis_of(line, 'T'), s = packed >= 0 ? packed : axis_of(line, 'S');
+    const int d = h >= 0 ? h : axis_of(line, 'D');
+    const int rank = (int)strcspn(line_string(line, "input_layout"), "_");
+    if (t->rank != rank || s < 0 || d < 0 || (n < 0 && h < 0)) return false;
+    r->packed = packed >= 0;
+    r->batch = b < 0 ? 1 : t->shape[b];
+    r->kv_heads = n < 0 ? heads(line) : t->shape[n];
+    if (r->kv_heads <= 0 || (n < 0 && t->shape[h] % r->kv_heads != 0)) return false;
+    r->dim = n < 0 ? t->shape[h] / r->kv_heads : t->shape[d];
+    r->b_stride = b < 0 ? 0 : t->strides[b];
+    r->s_stride = t->strides[s];
+    r->n_stride = n < 0 ? r->dim * t->strides[h] : t->strides[n];
+    r->d_stride = t->strides[d];
+    r->room = t->shape[s];
+    return true;
 }
 
 /* Keys per batch, from the list as the unpaged call reads it; NULL when the list makes no sense. */
-static int64_t *find_lengths(problem_line *line, const fattn_tensor *key, rows *r)
+static int64_t *find_lengths(problem_line *line, rows *r)
 {
     const fattn_int_array list = line_ints(line, lengths_field(line)->name);
-    const int64_t s =
-        r->packed ? key->shape[0] : key->shape[line_string(line, "input_layout")[1] == 'N' ? 2 : 1];
     if (r->packed) r->batch = list.count;
-    if (r->batch <= 0 || r->batch > 1 << 20 || s < 0) return NULL;
+    if (r->batch <= 0 || r->batch > 1 << 20 || r->room < 0) return NULL;
     int64_t *lengths = line_memory(line, (size_t)r->batch * sizeof *lengths);
     for (int64_t b = 0, before = 0; lengths && b < r->batch; b++) {
-        const int64_t said = list.count == 0 ? s : list.data[list.count == 1 ? 0 : b % list.count];
+        const int64_t said = list.count == 0 ? r->room : list.data[list.count == 1 ? 0 : b % list.count];
         lengths[b] = r->packed ? said - before : said;
         before = said;
-        if (lengths[b] < 0 || said > s) return NULL;
+        if (lengths[b] < 0 || said > r->room) return NULL;
     }
     return lengths;
 }
@@ -90,20 +98,30 @@ static line_tensor *add_derived(problem_line *line, const char *name, const fatt
     return tensor;
 }
 
+/* Columns per chunk of an NZ cache. */
+static int64_t chunk_of(const rows *r) { return r->dim % 16 == 0 ? 16 : r->dim; }
+
 /* The shape of the cache of one logical tensor. */
 static fattn_tensor cache_shape(const problem_line *line, fattn_dtype dtype, const rows *r)
 {
-    const bool by_head = strcmp(line->page_layout, "BnNBsD") == 0;
+    const int64_t chunk = chunk_of(r);
     const int64_t flat[] = {r->blocks, line->page, r->kv_heads * r->dim};
     const int64_t split[] = {r->blocks, r->kv_heads, line->page, r->dim};
+    const int64_t nz[] = {r->blocks, r->kv_heads, r->dim / chunk, line->page, chunk};
+    if (strcmp(line->page_layout, "NZ") == 0) return fattn_tensor_contiguous(NULL, dtype, 5, nz);
+    const bool by_head = strcmp(line->page_layout, "BnNBsD") == 0;
     return fattn_tensor_contiguous(NULL, dtype, by_head ? 4 : 3, by_head ? split : flat);
 }
 
-static bool plan_pages(problem_line *line, const line_tensor *key, const line_tensor *value,
-                       rows *k, rows *v)
+/* Rows of what the line gives of `cached`; all have the keys' lengths and blocks. */
+static bool plan_pages(problem_line *line, rows all[CACHED])
 {
-    if (!find_rows(line, &key->t, k) || !find_rows(line, &value->t, v)) return false;
-    int64_t *lengths = find_lengths(line, &key->t, k);
+    for (int i = 0; i < CACHED; i++) {
+        const line_tensor *t = logical(line, cached[i]);
+        if (t && !find_rows(line, &t->t, &all[i])) return false;
+    }
+    rows *k = &all[KEY];
+    int64_t *lengths = find_lengths(line, k);
     if (!lengths) return false;
     k->blocks = 2;
     k->per_batch = 1;
@@ -112,10 +130,12 @@ static bool plan_pages(problem_line *line, const line_tensor *key, const line_te
         k->blocks += need;
         if (need > k->per_batch) k->per_batch = need;
     }
-    k->lengths = v->lengths = lengths;
-    v->batch = k->batch;
-    v->blocks = k->blocks;
-    v->per_batch = k->per_batch;
+    for (int i = 0; i < CACHED; i++) {
+        all[i].lengths = lengths;
+        all[i].batch = k->batch;
+        all[i].blocks = k->blocks;
+        all[i].per_batch = k->per_batch;
+    }
     return true;
 }
 
@@ -128,27 +148,28 @@ static void set_numbers(problem_line *line, const rows *r)
 
 bool line_page(problem_line *line, line_error *error)
 {
-    rows k = {.batch = 0}, v = {.batch = 0};
-    const line_tensor *key = logical(line, "key"), *value = logical(line, "value");
+    rows all[CACHED] = {{.batch = 0}};
     if (!fattn_field_find(line->op, "block_table") || logical(line, "block_table"))
         return line_fail(error, 0, "page: %s has no block_table, or the line gives one",
                          line->op->name);
-    if (!key || !value || !plan_pages(line, key, value, &k, &v))
+    if (!logical(line, "key") || !logical(line, "value") || !plan_pages(line, all))
         return line_fail(error, 0,
-                         "page: needs key and value in the unpaged shapes of BSH, BSND, BNSD or "
-                         "TND, head counts, and key lengths that fit them");
+                         "page: needs key and value in the unpaged shapes of the layout, head counts, and key "
+                         "lengths that fit them");
     void *args = line_memory(line, line->op->args_size);
     if (!args) return line_fail(error, 0, "out of memory for the line");
     memcpy(args, line->args, line->op->args_size);
     line->args = args; /* line->printed keeps what the line said */
-    const fattn_tensor kc = cache_shape(line, key->t.dtype, &k),
-                       vc = cache_shape(line, value->t.dtype, &v);
-    const fattn_tensor table =
-        fattn_tensor_contiguous(NULL, FATTN_I32, 2, (const int64_t[]){k.batch, k.per_batch});
-    if (!add_derived(line, "key", &kc) || !add_derived(line, "value", &vc) ||
-        !add_derived(line, "block_table", &table))
-        return line_fail(error, 0, "out of memory for the line");
-    set_numbers(line, &k);
+    for (int i = 0; i < CACHED; i++) {
+        const line_tensor *t = logical(line, cached[i]);
+        if (!t) continue;
+        const fattn_tensor cache = cache_shape(line, t->t.dtype, &all[i]);
+        if (!add_derived(line, cached[i], &cache)) return line_fail(error, 0, "out of memory for the line");
+    }
+    const fattn_tensor table = fattn_tensor_contiguous(
+        NULL, FATTN_I32, 2, (const int64_t[]){all[KEY].batch, all[KEY].per_batch});
+    if (!add_derived(line, "block_table", &table)) return line_fail(error, 0, "out of memory for the line");
+    set_numbers(line, &all[KEY]);
     return true;
 }
 
@@ -185,48 +206,55 @@ static void poison(const line_tensor *cache)
     memset(cache->t.data, 0xff, (size_t)count * fattn_dtype_size(cache->t.dtype));
 }
 
+/* Element (block, head, slot, column) of a cache. */
+static int64_t place(const line_tensor *cache, const rows *r, int64_t page, int64_t block, int64_t head,
+                     int64_t slot, int64_t column)
+{
+    const int64_t chunk = chunk_of(r);
+    if (cache->t.rank == 3) return ((block * page + slot) * r->kv_heads + head) * r->dim + column;
+    if (cache->t.rank == 4) return ((block * r->kv_heads + head) * page + slot) * r->dim + column;
+    return (((block * r->kv_heads + head) * (r->dim / chunk) + column / chunk) * page + slot) * chunk +
+           column % chunk;
+}
+
 static void copy_rows(const problem_line *line, const rows *r, const line_tensor *from,
                       const line_tensor *to, const int32_t *table)
 {
-    const bool by_head = to->t.rank == 4;
     const size_t size = fattn_dtype_size(from->t.dtype);
-    const int64_t d_stride = from->t.strides[from->t.rank - 1], page = line->page;
+    const int64_t page = line->page;
     int64_t first = 0; /* row of the packed tensor where the sequence begins */
     for (int64_t b = 0; b < r->batch; first += r->lengths[b++])
         for (int64_t s = 0; s < r->lengths[b]; s++)
             for (int64_t n = 0; n < r->kv_heads; n++) {
                 const int64_t row = r->packed ? first + s : s;
                 const int64_t source = b * r->b_stride + row * r->s_stride + n * r->n_stride;
-                const int64_t block = table[b * r->per_batch + s / page], slot = s % page;
-                const int64_t line_no = by_head ? (block * r->kv_heads + n) * page + slot
-                                                : (block * page + slot) * r->kv_heads + n;
+                const int64_t block = table[b * r->per_batch + s / page];
                 for (int64_t d = 0; d < r->dim; d++)
-                    memcpy((char *)to->t.data + (size_t)(line_no * r->dim + d) * size,
-                           (const char *)from->t.data + (source + d * d_stride) * (int64_t)size,
+                    memcpy((char *)to->t.data + (size_t)place(to, r, page, block, n, s % page, d) * size,
+                           (const char *)from->t.data + (source + d * r->d_stride) * (int64_t)size,
                            size);
             }
 }
 
 bool line_page_data(problem_line *line, line_error *error)
 {
-    rows k = {.batch = 0}, v = {.batch = 0};
-    const line_tensor *key = logical(line, "key"), *value = logical(line, "value");
-    line_tensor *kc = derived(line, "key"), *vc = derived(line, "value"),
-                *table = derived(line, "block_table");
+    rows all[CACHED] = {{.batch = 0}};
+    line_tensor *table = derived(line, "block_table");
     /* find_lengths() reads the list as the line said it. */
     void *paged = line->args;
     line->args = line->printed;
-    const bool good = plan_pages(line, key, value, &k, &v);
+    const bool good = plan_pages(line, all);
     line->args = paged;
-    int32_t *ids = good ? line_memory(line, (size_t)k.blocks * sizeof *ids) : NULL;
+    int32_t *ids = good ? line_memory(line, (size_t)all[KEY].blocks * sizeof *ids) : NULL;
     if (!ids) return line_fail(error, 0, "page: out of memory");
-    if (!line_allocate(line, kc, error) || !line_allocate(line, vc, error) ||
-        !line_allocate(line, table, error))
-        return false;
-    poison(kc);
-    poison(vc);
-    write_table(line, &k, table->t.data, ids);
-    copy_rows(line, &k, key, kc, table->t.data);
-    copy_rows(line, &v, value, vc, table->t.data);
+    if (!line_allocate(line, table, error)) return false;
+    write_table(line, &all[KEY], table->t.data, ids);
+    for (int i = 0; i < CACHED; i++) {
+        line_tensor *cache = derived(line, cached[i]);
+        if (!cache) continue;
+        if (!line_allocate(line, cache, error)) return false;
+        poison(cache);
+        copy_rows(line, &all[i], logical(line, cached[i]), cache, table->t.data);
+    }
     return true;
 }

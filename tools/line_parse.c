@@ -233,7 +233,7 @@ static bool split_word(parser *p, const char *begin, const char *end, line_word 
 static bool for_each_word(parser *p, const char *at, bool (*take)(parser *, const line_word *),
                           bool details)
 {
-    for (at = skip_blanks(at); *at;) {
+    for (at = skip_blanks(at); *at && *at != '#';) { /* from # on: a comment */
         line_word w;
         const char *end = skip_word(at);
         if (!split_word(p, at, end, &w)) return false;

@@ -163,6 +163,46 @@ static bool add_first_output(option_list *list, const fattn_operator *op)
     return true;
 }
 
+static bool in_list(const option_list *list, const char *name)
+{
+    for (int i = 0; i < list->n; i++)
+        if (strcmp(list->options[i].name, name) == 0) return true;
+    return false;
+}
+
+/* --result-softmax-lse, and --result-lse for short. */
+static bool add_result(option_list *list, const fattn_field *field)
+{
+    static const char prefix[] = "softmax_";
+    const bool statistic = strncmp(field->name, prefix, sizeof prefix - 1) == 0;
+    const char *whole = text(list, "result-%s", field->name);
+    const char *brief = text(list, "result-%s", field->name + (statistic ? sizeof prefix - 1 : 0));
+    char env[80];
+    cli_result_env(field, env, sizeof env);
+    if (!whole || !brief) return false;
+    list_option option = {.name = dashed(list, whole, strlen(whole), ""),
+                          .arg = "FILE",
+                          .help = text(list, "%s as it was computed elsewhere [%s]", field->name, env),
+                          .role = CLI_RESULT};
+    if (!option.name || in_list(list, option.name)) return option.name != NULL;
+    if (!add(list, option) || !statistic) return !statistic;
+    option.name = dashed(list, brief, strlen(brief), "");
+    option.alias = true;
+    return add(list, option);
+}
+
+/* Of all attention operators: a problem line is not read before its options are. */
+static bool add_results(option_list *list)
+{
+    int count;
+    const fattn_operator *ops = fattn_operators(&count);
+    for (int i = 0; i < count; i++)
+        for (int k = 0; k < ops[i].n_fields && fattn_field_find(&ops[i], "attention_out"); k++)
+            if (ops[i].fields[k].kind == FATTN_FIELD_TENSOR_OUT && !add_result(list, &ops[i].fields[k]))
+                return false;
+    return true;
+}
+
 static bool add_operator(option_list *list, const fattn_operator *op)
 {
     for (int i = 0; i < op->n_fields; i++)
@@ -173,7 +213,9 @@ static bool add_operator(option_list *list, const fattn_operator *op)
 option_list *option_list_make(const cli_verb *verb, const fattn_operator *op)
 {
     option_list *list = calloc(1, sizeof *list);
-    if (list && add_verb(list, verb) && (!op || add_operator(list, op))) return list;
+    if (list && add_verb(list, verb) && (!verb->results || add_results(list)) &&
+        (!op || add_operator(list, op)))
+        return list;
     option_list_free(list);
     return NULL;
 }

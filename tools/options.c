@@ -10,6 +10,7 @@
 #include "spell.h"
 
 #include <argp.h>
+#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -222,14 +223,27 @@ static struct argp_option *argp_table(const cli_values *values, const char *head
     return table;
 }
 
-/* The operator is the first word that names one. */
+/* The word behind --op, NULL when it is not given. */
+static const char *op_word(int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strncmp(argv[i], "--op=", 5) == 0) return argv[i] + 5;
+        if (strcmp(argv[i], "--op") == 0) return i + 1 < argc ? argv[i + 1] : NULL;
+    }
+    return NULL;
+}
+
+/* The operator is what --op says, else the first word that names one, else FATTN_OP. */
 static const fattn_operator *find_operator(const cli_verb *verb, int argc, char **argv)
 {
-    for (int i = 1; i < argc && verb->operator_fields; i++) {
+    if (!verb->operator_fields) return NULL;
+    const char *said = op_word(argc, argv);
+    if (said) return fattn_operator_find(said);
+    for (int i = 1; i < argc; i++) {
         const fattn_operator *op = fattn_operator_find(argv[i]);
         if (op) return op;
     }
-    return NULL;
+    return fattn_operator_find(getenv("FATTN_OP"));
 }
 
 static char *usage_text(const cli_verb *verb)
@@ -270,7 +284,7 @@ static int run_argp(int n, cli_values *values)
 /* A first word that should have been an operator. */
 static int check_operator(const cli_values *values, int argc, char **argv)
 {
-    const char *word = argc > 1 ? argv[1] : "-";
+    const char *said = op_word(argc, argv), *word = said ? said : argc > 1 ? argv[1] : "-";
     if (!values->verb->operator_fields || values->op || strpbrk(word, "=@ \t\n") || word[0] == '-')
         return CLI_GO;
     int count;
@@ -322,6 +336,13 @@ const char *cli_get(const cli_values *values, const char *name)
     const cli_option *o = option_of(values->verb, name);
     const char *twin = o && o->env ? getenv(o->env) : NULL;
     return twin && *twin ? twin : NULL;
+}
+
+const char *cli_result_env(const fattn_field *output, char *out, size_t room)
+{
+    snprintf(out, room, "FATTN_RESULT_%s", output->name);
+    for (char *c = out; *c; c++) *c = (char)toupper((unsigned char)*c);
+    return out;
 }
 
 bool cli_flag(const cli_values *values, const char *name)

@@ -33,6 +33,7 @@ typedef struct cli_verb {
     const char *more; /* a paragraph for --help and the man page, or NULL */
     const cli_option *options;
     bool operator_fields; /* the first argument names an operator and its fields are options, too */
+    bool results;         /* so is --result-<output> for every output of an attention operator */
     int (*run)(int argc, char **argv); /* argv[0] is the verb; returns the exit status */
 } cli_verb;
 
@@ -41,7 +42,8 @@ typedef enum cli_role {
     CLI_OF_VERB,   /* of the verb's own table */
     CLI_PARAMETER, /* a value or an input file of the operator */
     CLI_DTYPE,     /* --<tensor>-dtype */
-    CLI_OUTPUT     /* an output file of the operator */
+    CLI_OUTPUT,    /* an output file of the operator */
+    CLI_RESULT     /* --result-<output>: a file to be compared with that output */
 } cli_role;
 
 /* The options and arguments of one command line, in order. Strings are borrowed from argv and the
@@ -69,6 +71,9 @@ void cli_values_free(cli_values *values);
 
 /* The last value of an option, else its environment twin, else NULL. */
 const char *cli_get(const cli_values *values, const char *name);
+
+/* "FATTN_RESULT_SOFTMAX_LSE": the twin of --result-softmax-lse; returns out. */
+const char *cli_result_env(const fattn_field *output, char *out, size_t room);
 
 /* A switch: given, or its twin set to something else than "" and "0". */
 bool cli_flag(const cli_values *values, const char *name);
@@ -103,6 +108,7 @@ bool cli_wants_json(int argc, char **argv);
     }
 /* run, check and verify take the same options, so that one command line serves all three. */
 #define CLI_CALL_OPTIONS                                                                           \
+    {"op", "OPERATOR", "FATTN_OP", "the operator, instead of as the first argument", NULL},        \
     {"out-dir", "DIR", "FATTN_OUT_DIR",                                                            \
      "in-place operators: run writes one NAME.npy per changed tensor", NULL},                      \
         {"compute", "NAME", "FATTN_COMPUTE", "arithmetic: f32, or f16 on request", "f32 f16"},     \

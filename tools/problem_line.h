@@ -42,7 +42,7 @@ typedef struct problem_line {
     int threads, strict;       /* 0, -1 = not said */
     const char *isa, *backend; /* NULL = not said */
     int64_t page;              /* rows per block, 0 = key and value are what the line says */
-    const char *page_layout;   /* BnBsH or BnNBsD */
+    const char *page_layout;   /* BnBsH, BnNBsD or NZ */
     const char *page_order;    /* shuffled or sorted */
     size_t bytes;              /* of tensors so far */
     struct line_block *blocks;

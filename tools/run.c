@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* run.c — `fattn run OPERATOR --query q.npy ... --out out.npy`: tensors from files, the call,
- * tensors to files. Integers that come back are in the --json object. */
+ * tensors to files. Integers that come back are in the --json object. --replay repeats a recorded call. */
 #include "verbs.h"
 
 #include "call.h"
 #include "io/npy.h"
 #include "io/safetensors.h"
 #include "line_internal.h"
+#include "replay.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -16,6 +17,8 @@
 #include <time.h>
 
 const cli_option run_options[] = {
+    {"replay", "FILE", "FATTN_REPLAY",
+     "repeat a call that FATTN_DUMP_DIR recorded, and compare the bits", NULL},
     CLI_CALL_OPTIONS,
     {NULL, NULL, NULL, NULL, NULL},
 };
@@ -249,7 +252,7 @@ static int compute(run_state *s)
 
 static int run_call(run_state *s)
 {
-    int code = call_from_options(s->values, false, &s->line);
+    int code = call_from_options(s->values, &s->line);
     if (code == CLI_GO) code = check_files(s->values);
     if (code == CLI_GO) code = choose_outputs(s);
     if (code == CLI_GO) code = call_context(s->values, NULL, &s->warnings, &s->context);
@@ -270,7 +273,8 @@ int verb_run(int argc, char **argv)
     int code = cli_parse(cli_verb_find(argv[0]), argc, argv, &values);
     if (code != CLI_GO) return code;
     run_state s = {.values = &values, .warnings = {.verb = "run"}};
-    code = run_call(&s);
+    const char *record = cli_get(&values, "replay");
+    code = record ? replay_file(&values, record) : run_call(&s);
     for (int i = 0; i < s.n_targets; i++) free(s.targets[i].where);
     line_destroy(s.line);
     fattn_context_destroy(s.context);

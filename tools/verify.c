@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* verify.c — `fattn verify`: a result against the exact answer (float64), element by element. */
+/* verify.c — `fattn verify`: a result against the exact answer (float64), element by element.
+ *
+ * The call is computed here in any case: it is what is judged when no result is given, and what a given result
+ * is set in relation to. */
 #include "verbs.h"
 
-#include "call.h"
+#include "verify_report.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 const cli_option verify_options[] = {
+    {"result", "FILE", "FATTN_RESULT", "the first output as it was computed elsewhere", NULL},
+    {"result-dtype", "DTYPE", "FATTN_RESULT_DTYPE", "what the elements of --result are", NULL},
     CLI_CALL_OPTIONS,
     {NULL, NULL, NULL, NULL, NULL},
 };
@@ -17,93 +23,115 @@ typedef struct verify_state {
     json_node *results; /* one per line, NULL without --json */
 } verify_state;
 
-static json_node *report_json(const fattn_verify_report *r, fattn_status status, const char *text)
-{
-    json_node *object = json_node_object();
-    json_put_bool(object, "passed", status == FATTN_OK && r->passed);
-    json_put_text(object, "status", fattn_status_name(status));
-    json_put_text(object, "message", status == FATTN_OK ? NULL : call_sentence(status));
-    json_put_text(object, "line", text);
-    if (status != FATTN_OK) return object;
-    const struct {
-        const char *key;
-        double value;
-    } figures[] = {
-        {"worst", r->worst},
-        {"worst_got", r->worst_got},
-        {"worst_exact", r->worst_exact},
-        {"worst_bound", r->worst_bound},
-        {"max_abs", r->max_abs},
-        {"rms", r->rms},
-        {"max_rel", r->max_rel},
-        {"mean_rel", r->mean_rel},
-        {"cosine", r->cosine},
-        {"correctly_rounded", r->correctly_rounded},
-    };
-    json_put_int(object, "elements", r->elements);
-    json_put_int(object, "outside", r->outside);
-    json_put_text(object, "worst_output", r->worst_output);
-    json_put_int(object, "worst_index", r->worst_index);
-    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
-        json_put_real(object, figures[i].key, figures[i].value);
-    return object;
-}
-
-static void print_text(const fattn_verify_report *r, fattn_status status,
-                       const call_source *source)
-{
-    if (status != FATTN_OK || !r->passed) call_print_place(source);
-    if (status != FATTN_OK) {
-        printf("not verified: %s: %s\n", fattn_status_name(status), call_sentence(status));
-        call_print_line(source);
-        return;
-    }
-    printf("%s: %lld elements, %lld outside, worst error %.3g of its bound",
-           r->passed ? "passed" : "FAILED", (long long)r->elements, (long long)r->outside,
-           r->worst);
-    if (r->worst_output)
-        printf(" (%s[%lld]: got %.9g, exact %.9g, bound %.3g)", r->worst_output,
-               (long long)r->worst_index, r->worst_got, r->worst_exact, r->worst_bound);
-    printf(
-        "\n  max abs %.3g, rms %.3g, max rel %.3g, mean rel %.3g, cosine %.9g, correctly rounded "
-        "%.2f %%\n",
-        r->max_abs, r->rms, r->max_rel, r->mean_rel, r->cosine, 100 * r->correctly_rounded);
-    if (!r->passed && source->text) printf("  %s\n", source->text);
-}
-
-/* A call to be compared; its outputs came from files unless there is a line to compute. */
+/* A call, and where it came from. */
 typedef struct subject {
     problem_line *line;
     call_source source; /* the line, for the report */
-    bool compute;
+    bool fill;          /* its inputs are fills of a problem line */
 } subject;
+
+static void **output_place(const problem_line *line, const fattn_field *field)
+{
+    return (void **)((char *)line->args + field->offset);
+}
+
+/* Of the outputs only those that are compared are computed, the first in any case: a call needs it. */
+static void choose_outputs(problem_line *line, const result_files *files)
+{
+    for (int i = 0, first = 1; i < line->op->n_fields && files->n > 0; i++) {
+        const fattn_field *field = &line->op->fields[i];
+        if (field->kind != FATTN_FIELD_TENSOR_OUT) continue;
+        bool wanted = first;
+        for (int k = 0; k < files->n; k++) wanted = wanted || files->file[k].field == field;
+        if (!wanted) line->unwanted |= UINT64_C(1) << i;
+        first = 0;
+    }
+}
 
 /* The operator judges the shapes before memory is taken for them. CLI_GO, or an exit status when
  * the line cannot be filled. */
-static int compute(const verify_state *s, const subject *c, fattn_context *context,
-                   fattn_status *status)
+static int compute(const verify_state *s, const subject *c, fattn_context *context, verified *v,
+                   fattn_verify_report *report)
 {
     line_error error;
-    *status = line_shapes(c->line, context);
-    if (*status != FATTN_OK) return CLI_GO;
-    if (!line_fill(c->line, &error))
+    v->status = line_shapes(c->line, context);
+    if (v->status != FATTN_OK) return CLI_GO;
+    if (c->fill && !line_fill(c->line, &error))
         return call_bad_line("verify", &c->source, &error, s->results, "passed");
-    *status = line_call(c->line, context);
+    v->status = line_call(c->line, context);
+    if (v->status == FATTN_OK) v->status = fattn_verify(context, c->line->op, c->line->args, report);
     return CLI_GO;
+}
+
+static const fattn_verify_output *find_output(const fattn_verify_report *report, const char *name)
+{
+    for (int i = 0; i < report->n_outputs; i++)
+        if (strcmp(report->outputs[i].name, name) == 0) return &report->outputs[i];
+    return NULL;
+}
+
+/* An output of [1] that an operator fills with nothing is no result of the call; one without elements is. */
+static int check_returned(const problem_line *line, const verified *v, const result_file *file)
+{
+    const fattn_tensor *own = *output_place(line, file->field);
+    bool empty = false;
+    for (int i = 0; own && i < own->rank; i++) empty = empty || own->shape[i] == 0;
+    if (own && (empty || find_output(&v->own, file->field->name))) return CLI_GO;
+    return cli_error("verify", CLI_USAGE, "--%s: this call does not return %s", file->option,
+                     file->field->name);
+}
+
+/* The results take the places of what was computed here. */
+static int take_results(const verify_state *s, const subject *c, verified *v, fattn_tensor *tensors)
+{
+    for (int i = 0; i < v->files.n; i++) {
+        result_file *file = &v->files.file[i];
+        int code = check_returned(c->line, v, file);
+        const fattn_tensor *own = *output_place(c->line, file->field);
+        if (code == CLI_GO) code = results_read(s->values, c->line, file, own, &tensors[i]);
+        if (code != CLI_GO) return code;
+    }
+    for (int i = 0; i < v->files.n; i++) *output_place(c->line, v->files.file[i].field) = &tensors[i];
+    return CLI_GO;
+}
+
+/* The first output is part of the verdict only when it was given. */
+static bool all_passed(const verified *v)
+{
+    bool passed = true;
+    for (int i = 0; i < v->files.n; i++) {
+        const fattn_verify_output *o = find_output(&v->report, v->files.file[i].field->name);
+        passed = passed && (!o || o->outside == 0);
+        if (strcmp(v->files.file[i].field->name, "attention_out") == 0) passed = passed && v->report.passed;
+    }
+    return passed && (v->files.n > 0 || v->report.passed);
+}
+
+static int compare(const verify_state *s, const subject *c, fattn_context *context, verified *v)
+{
+    fattn_tensor tensors[MOST_RESULTS];
+    const bool given = v->files.n > 0;
+    choose_outputs(c->line, &v->files);
+    int code = compute(s, c, context, v, given ? &v->own : &v->report);
+    if (code == CLI_GO && v->status == FATTN_OK && given) {
+        code = take_results(s, c, v, tensors);
+        if (code == CLI_GO) v->status = fattn_verify(context, c->line->op, c->line->args, &v->report);
+    }
+    v->passed = v->status == FATTN_OK && all_passed(v);
+    return code;
 }
 
 static int verify_in(verify_state *s, const subject *c, fattn_context *context)
 {
-    fattn_verify_report report = {.size = sizeof report};
-    fattn_status status = FATTN_OK;
-    const int code = c->compute ? compute(s, c, context, &status) : CLI_GO;
+    verified v = {.report = {.size = sizeof v.report}, .own = {.size = sizeof v.own}};
+    int code = results_find(s->values, c->line->op, &v.files);
+    if (code == CLI_GO) code = compare(s, c, context, &v);
     if (code != CLI_GO) return code;
-    if (status == FATTN_OK) status = fattn_verify(context, c->line->op, c->line->args, &report);
     if (s->results)
-        json_add(s->results, report_json(&report, status, c->source.text));
+        json_add(s->results, verified_json(&v, c->source.text));
     else
-        print_text(&report, status, &c->source);
-    return status == FATTN_OK && report.passed ? CLI_OK : CLI_FAIL;
+        verified_print(&v, &c->source);
+    return v.passed ? CLI_OK : CLI_FAIL;
 }
 
 static int verify_call(verify_state *s, const subject *c)
@@ -121,28 +149,39 @@ static int verify_line(void *self, const call_source *source)
 {
     verify_state *s = self;
     line_error error;
-    subject c = {
-        .line = line_parse(source->text, &error), .source = *source, .compute = true};
+    subject c = {.line = line_parse(source->text, &error), .source = *source, .fill = true};
     if (!c.line) return call_bad_line("verify", source, &error, s->results, "passed");
     const int code = verify_call(s, &c);
     line_destroy(c.line);
     return code;
 }
 
-static bool has_output(const problem_line *line)
+static bool names_results(const cli_values *values)
 {
-    for (const line_tensor *t = line->tensors; t; t = t->next)
-        if (t->field->kind == FATTN_FIELD_TENSOR_OUT) return true;
-    return false;
+    for (int i = 0; i < values->n_items; i++) {
+        const cli_role role = values->items[i].role;
+        if (role == CLI_RESULT || role == CLI_OUTPUT) return true;
+    }
+    return cli_get(values, "result") != NULL;
+}
+
+static int verify_lines(verify_state *s, bool *many)
+{
+    if (s->values->args[0][0] == '@' && names_results(s->values))
+        return cli_error("verify", CLI_USAGE, "a result is compared with one call, not with the lines of %s",
+                         s->values->args[0]);
+    return call_each_line(s->values, verify_line, s, many);
 }
 
 static int verify_files(verify_state *s)
 {
     problem_line *line;
-    int code = call_from_options(s->values, true, &line);
-    if (code == CLI_GO && !has_output(line))
-        code =
-            cli_error("verify", CLI_USAGE, "which result? --out FILE, or another output's option");
+    result_files files;
+    int code = call_from_options(s->values, &line);
+    if (code == CLI_GO) code = results_find(s->values, line->op, &files);
+    if (code == CLI_GO && files.n == 0)
+        code = cli_error("verify", CLI_USAGE,
+                         "which result? --result FILE, or --result-OUTPUT FILE of another output");
     if (code == CLI_GO) {
         char *text = line_print(line);
         code = verify_call(s, &(subject){.line = line, .source.text = text});
@@ -160,8 +199,7 @@ int verb_verify(int argc, char **argv)
     verify_state s = {.values = &values};
     bool many = false;
     if (cli_flag(&values, "json")) s.results = json_node_array();
-    code = call_has_lines(&values) ? call_each_line(&values, verify_line, &s, &many)
-                                   : verify_files(&s);
+    code = call_has_lines(&values) ? verify_lines(&s, &many) : verify_files(&s);
     if (s.results) call_print_results(s.results, many, "passed", code);
     cli_values_free(&values);
     return code;

@@ -82,15 +82,57 @@ typedef struct fattn_fusion_attention_args {
 } fattn_fusion_attention_args;
 FATTN_DECLARE_OPERATOR(fusion_attention)
 
-/* prompt_flash_attention — prefill (npu_prompt_flash_attention; spec inference 6).
- * Layouts BSH, BSND, BNSD, TND. attention_out has query's layout with Dv in place of D. */
+/* What the inference operators share (spec inference 1-5).
+ *
+ * input_layout names the axes of query, dense key and value; "X_Y": they lie in X and attention_out in Y.
+ *               query          key            attention_out          prompt  incre  fused (v1, v2)
+ *   BSH         [B,Sq,N*D]     [B,Skv,Nkv*D]  [B,Sq,N*Dv]            x       x      x
+ *   BSND        [B,Sq,N,D]     [B,Skv,Nkv,D]  [B,Sq,N,Dv]            x       x      x
+ *   BNSD        [B,N,Sq,D]     [B,Nkv,Skv,D]  [B,N,Sq,Dv]            x       x      x
+ *   NSD         [N,Sq,D]       [Nkv,Skv,D]    [N,Sq,Dv]              x              x    one sequence
+ *   SH          [Sq,N*D]       [Skv,Nkv*D]    [Sq,N*Dv]              x                   one sequence
+ *   TND         [T,N,D]        [Tkv,Nkv,D]    [T,N,Dv]               x              x
+ *   NTD         [N,T,D]        [Nkv,Tkv,D]    [N,T,Dv]                              x
+ *   BNSD_BSND, BSH_BNSD, BSND_BNSD            Y                      BNSD_BSND only x
+ *   NTD_TND, TND_NTD                          Y                                     x
+ *   BSH_NBSD, BSND_NBSD, BNSD_NBSD            [N,B,Sq,Dv]                           x
+ * value is laid out like key, with Dv in place of D. In strict mode the device's limits on layouts, head dims
+ * and combinations hold (docs/strict.md).
+ *
+ * Lengths: layouts with T are packed: cumulative ends, both lists required. Others: rows per batch entry (one
+ * entry: the same for all), absent = all rows; the sequence lies at the beginning of its rows. With block_table
+ * keys are counted per sequence, never cumulatively, and the list is required. Rows of query outside the
+ * sequences yield 0, and +inf in softmax_lse; so does a row without a key.
+ *
+ * Caches: with block_table key and value have the same one of these forms, and key_rope, too, with one
+ * head dim of its own:
+ *   [blocks, block_size, Nkv*D]            BnBsH
+ *   [blocks, Nkv, block_size, D]           BnNBsD; [blocks, block_size, Nkv, D] where only that fits
+ *   [blocks, Nkv, D/c, block_size, c]      NZ, any c that divides D
+ * block_table: i32 or i64 [B, M]; key j of entry b is row j % block_size of block block_table[b][j /
+ * block_size]. Entries behind the last key are never read.
+ *
+ * atten_mask: bool, i8 or u8, nonzero = masked, by sparse_mode (docs/masks.md); pse_shift: query's dtype,
+ * [1|B, 1|N, >=Sq, >=columns], added after the scale, not in packed layouts. Their columns are the shared prefix,
+ * then the rows of key; with left padding rows and columns are positions in the tensors.
+ *
+ * One query row in a layout that is not packed, without rope parts: modes 2 and 3 let it see every key, mode 4
+ * keeps its band. The device's decode branch (spec 10) ignores sparse parameters; where that makes a
+ * difference there is a warning. Its query lengths are ignored.
+ *
+ * attention_out: the shape above, or by default any contiguous tensor of the dtype with as many elements.
+ * softmax_lse: fp32, natural logarithm, without the sink: [T,N,1] packed, else [B,N,Sq,1] (NSD: B = 1). With the
+ * flag off its shape is [1] and it becomes 0; any other tensor given then is left alone. */
+
+/* prompt_flash_attention — prefill (npu_prompt_flash_attention; spec inference 6). SH and NSD hold one sequence:
+ * a length list has one entry, rows behind it are padding; many sequences are TND. */
 typedef struct fattn_prompt_flash_attention_args {
     size_t size;
     const fattn_tensor *query, *key, *value;
     const fattn_tensor *padding_mask; /* documented "ignored" */
     const fattn_tensor *atten_mask;   /* bool, i8 or u8, nonzero = masked */
     const fattn_tensor *pse_shift;    /* [1|B, 1|N, >=Sq, >=Skv], query's dtype; added after the scale */
-    fattn_int_array actual_seq_lengths; /* queries per batch; TND: cumulative */
+    fattn_int_array actual_seq_lengths; /* queries per batch entry; TND: cumulative */
     const fattn_tensor *deq_scale1, *quant_scale1, *deq_scale2;   /* UNSUPPORTED in this version */
     const fattn_tensor *quant_scale2, *quant_offset2;             /* UNSUPPORTED in this version */
     int64_t num_heads;                                            /* 1; 0 = from the layout */
@@ -106,9 +148,8 @@ typedef struct fattn_prompt_flash_attention_args {
 } fattn_prompt_flash_attention_args;
 FATTN_DECLARE_OPERATOR(prompt_flash_attention)
 
-/* incre_flash_attention — decode, one query row per batch (npu_incre_flash_attention; spec inference 7).
- * Layouts BSH, BSND, BNSD. With block_table, key and value are caches [blocks, block_size, Nkv*D] or
- * [blocks, Nkv, block_size, D]. attention_out has query's layout. */
+/* incre_flash_attention — decode, one query row per batch entry (npu_incre_flash_attention; spec
+ * inference 7). */
 typedef struct fattn_incre_flash_attention_args {
     size_t size;
     const fattn_tensor *query, *key, *value;
@@ -120,7 +161,7 @@ typedef struct fattn_incre_flash_attention_args {
     const fattn_tensor *block_table;                                  /* i32 or i64 [B, M] */
     const fattn_tensor *dequant_scale1, *quant_scale1, *dequant_scale2; /* UNSUPPORTED */
     const fattn_tensor *quant_scale2, *quant_offset2;                   /* UNSUPPORTED */
-    const fattn_tensor *kv_padding_size;                                /* UNSUPPORTED */
+    const fattn_tensor *kv_padding_size; /* i64 [1]: rows behind the keys; see fused_infer_attention_score */
     int64_t num_heads;                                                  /* 1; 0 = from the layout */
     double scale_value;                                                 /* 1.0 */
     const char *input_layout;                                           /* "BSH" */
@@ -132,12 +173,25 @@ typedef struct fattn_incre_flash_attention_args {
 } fattn_incre_flash_attention_args;
 FATTN_DECLARE_OPERATOR(incre_flash_attention)
 
-/* fused_infer_attention_score — unified inference, v1 (npu_fused_infer_attention_score; spec
- * inference 8, 10). Layouts BSH, BSND, BNSD, TND. softmax_lse: fp32 [B,N,Sq,1], TND [T,N,1]; [1] = 0 when
- * softmax_lse_flag is false. */
+/* fused_infer_attention_score — unified inference, v1 (npu_fused_infer_attention_score; spec inference 3, 5, 8,
+ * 10).
+ *
+ * key_list, value_list: instead of key and value one tensor per batch entry, batch 1, each as long as it is
+ * (3.4); E_ARG together with key, value, block_table, packed layouts.
+ * key_shared_prefix, value_shared_prefix: keys in front of everybody's own, key's layout with batch 1 (packed: as
+ * many tokens); actual_shared_prefix_len = how many of them count. Lengths, diagonals, mask and bias then count
+ * prefix + own keys (3.3). Both or neither.
+ * query_padding_size, kv_padding_size: left padding, the rows *behind* the data: a sequence of L rows lies at
+ * [S - pad - L, S - pad) (3.2). They need the lengths; E_ARG with packed layouts, a prefix, block_table or lists.
+ * A plan reads the numbers and keeps them: a run with others is E_ARG. Negative = 0. In the decode branch
+ * query_padding_size is ignored, kv_padding_size is, with a warning, where the device ignores it, and a sequence
+ * that would begin before the tensor has no keys. sparse_mode 0 then ignores its tokens.
+ * query_rope, key_rope: more columns of query and key, laid out like them: score = (q.k + rope.rope) * scale (5).
+ * Both or neither; UNSUPPORTED with a prefix or a list, which have no rope part. */
 typedef struct fattn_fused_infer_attention_score_args {
     size_t size;
     const fattn_tensor *query, *key, *value;
+    fattn_tensor_array key_list, value_list; /* instead of key and value: one tensor per batch entry */
     const fattn_tensor *pse_shift, *atten_mask;
     fattn_int_array actual_seq_lengths, actual_seq_lengths_kv;
     const fattn_tensor *dequant_scale1, *quant_scale1, *dequant_scale2; /* UNSUPPORTED */
@@ -146,10 +200,10 @@ typedef struct fattn_fused_infer_attention_score_args {
     const fattn_tensor *key_antiquant_scale, *key_antiquant_offset;     /* UNSUPPORTED */
     const fattn_tensor *value_antiquant_scale, *value_antiquant_offset; /* UNSUPPORTED */
     const fattn_tensor *block_table;                                    /* i32 or i64 [B, M] */
-    const fattn_tensor *query_padding_size, *kv_padding_size;           /* UNSUPPORTED */
-    const fattn_tensor *key_shared_prefix, *value_shared_prefix;        /* UNSUPPORTED */
-    fattn_int_array actual_shared_prefix_len;                           /* UNSUPPORTED */
-    const fattn_tensor *query_rope, *key_rope;                          /* UNSUPPORTED */
+    const fattn_tensor *query_padding_size, *kv_padding_size; /* i64, one element: left padding */
+    const fattn_tensor *key_shared_prefix, *value_shared_prefix; /* key's layout, batch 1 */
+    fattn_int_array actual_shared_prefix_len; /* one entry; absent = all of the prefix */
+    const fattn_tensor *query_rope, *key_rope; /* more columns of query and key */
     const fattn_tensor *key_rope_antiquant_scale; /* documented "ignored" (reserved) */
     int64_t num_heads;                            /* 1; 0 = from the layout */
     double scale;                                 /* 1.0 */
@@ -165,6 +219,48 @@ typedef struct fattn_fused_infer_attention_score_args {
     const fattn_tensor *attention_out, *softmax_lse;
 } fattn_fused_infer_attention_score_args;
 FATTN_DECLARE_OPERATOR(fused_infer_attention_score)
+
+/* fused_infer_attention_score_v2 — unified inference, v2 (npu_fused_infer_attention_score_v2; spec inference 5,
+ * 9, 10): v1 with other names and with learnable_sink, sparse_mode 9 (tree mask) and the parameters of quantised
+ * MLA; without shared prefix, left padding and combined antiquant.
+ *
+ * learnable_sink: one logit per query head that takes part in the softmax, unscaled and unmasked, and has no
+ * value; softmax_lse leaves it out; any layout.
+ * sparse_mode 9: atten_mask says which draft tokens see each other: [1|B,Sq,Sq], packed one flat tensor of
+ * Lq * Lq cells per sequence. The keys in front of the last Lq are always seen. E_ARG where Lq > Lk.
+ * The vendor's type codes (query_dtype, key_dtype, ... dequant_scale_key_rope_dtype) have no field: a tensor here
+ * carries its dtype. out_dtype: the vendor's None is -1; another value selects the type of a quantised
+ * output, which this version does not compute. */
+typedef struct fattn_fused_infer_attention_score_v2_args {
+    size_t size;
+    const fattn_tensor *query, *key, *value;
+    fattn_tensor_array key_list, value_list; /* instead of key and value: one tensor per batch entry */
+    const fattn_tensor *query_rope, *key_rope;
+    const fattn_tensor *pse_shift, *atten_mask;
+    fattn_int_array actual_seq_qlen, actual_seq_kvlen;
+    const fattn_tensor *block_table;                              /* i32 or i64 [B, M] */
+    const fattn_tensor *dequant_scale_query;                      /* UNSUPPORTED */
+    const fattn_tensor *dequant_scale_key, *dequant_offset_key;   /* UNSUPPORTED */
+    const fattn_tensor *dequant_scale_value, *dequant_offset_value; /* UNSUPPORTED */
+    const fattn_tensor *dequant_scale_key_rope;                   /* documented "ignored" (reserved) */
+    const fattn_tensor *quant_scale_out, *quant_offset_out;       /* UNSUPPORTED */
+    const fattn_tensor *quant_scale_p;                            /* documented "ignored" (reserved) */
+    const fattn_tensor *learnable_sink; /* bf16 [N] (also f32): a logit per query head without a value */
+    int64_t num_query_heads;            /* 1; 0 = from the layout */
+    int64_t num_key_value_heads;        /* 0 = num_query_heads */
+    double softmax_scale;               /* 1.0 */
+    int64_t pre_tokens, next_tokens;    /* 2147483647 */
+    const char *input_layout;           /* "BSH" */
+    int64_t sparse_mode;                /* 0..4, 9 */
+    int64_t block_size;                 /* 0 */
+    int64_t query_quant_mode, key_quant_mode, value_quant_mode; /* 0; else UNSUPPORTED */
+    int64_t inner_precise;                                      /* 0 */
+    bool return_softmax_lse;                                    /* false */
+    int64_t out_dtype; /* -1; the type code of a quantised output: else UNSUPPORTED */
+    /* outputs */
+    const fattn_tensor *attention_out, *softmax_lse;
+} fattn_fused_infer_attention_score_v2_args;
+FATTN_DECLARE_OPERATOR(fused_infer_attention_score_v2)
 
 /* advance_step_flashattn — the integers of one vLLM decode step, in place
  * (npu_advance_step_flashattn; spec inference 12). All tensors i64; seq_lens, slot_mapping and

@@ -9,6 +9,15 @@
 extern "C" {
 #endif
 
+/* An attention operator. Everything it takes beyond that is in docs/support.md. */
+typedef struct fattn_operator_capability {
+    const char *name;
+    const char *const *layouts; /* values of input_layout, NULL-terminated */
+    int64_t sparse_modes;       /* bit m set = mode m; 0 = it has none */
+} fattn_operator_capability;
+
+enum { FATTN_CAPABILITY_OPERATORS = 8 };
+
 /* Lists end with NULL; everything is constant and owned by the library. */
 typedef struct fattn_capability_set {
     size_t size;
@@ -17,12 +26,13 @@ typedef struct fattn_capability_set {
     const char *const *isas;       /* built in and usable on this machine, best first */
     const char *const *backends;
     const char *const *dtypes;     /* of the attention operators */
-    const char *const *layouts;    /* of the attention operators */
-    const char *const *cache_layouts;
+    const char *const *cache_layouts; /* of block caches */
     const char *const *quantisation; /* kinds available; empty in this version */
-    int64_t sparse_modes_training;   /* bit m set = mode m */
-    int64_t sparse_modes_inference;
+    int64_t sparse_modes_training;   /* those of fusion_attention and of fused_infer_attention_score; */
+    int64_t sparse_modes_inference;  /* bit m set = mode m */
     int threads;
+    int n_operators;                 /* attention operators, in the order of fattn_operators() */
+    fattn_operator_capability operators[FATTN_CAPABILITY_OPERATORS];
 } fattn_capability_set;
 
 /* Fills *set (set->size must be sizeof *set). context NULL = the process default. */

@@ -6,6 +6,7 @@
 #include "attention.h"
 #include "capabilities.h"
 #include "context.h"
+#include "explain.h"
 #include "kv_cache.h"
 #include "operators.h"
 #include "plan.h"

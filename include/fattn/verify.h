@@ -12,19 +12,39 @@
 extern "C" {
 #endif
 
-typedef struct fattn_verify_report {
-    size_t size;             /* set by the caller to sizeof(fattn_verify_report) */
-    bool passed;             /* every element of every output inside its bound */
-    int64_t elements;        /* compared */
-    int64_t outside;         /* elements outside their bound */
-    double worst;            /* largest error / bound; passed means <= 1 */
-    const char *worst_output; /* the output's field name */
-    int64_t worst_index;     /* its element offset from that output's data */
+/* What was found in one output. Errors are against the exact value, unrounded; elements that are not finite
+ * count in elements, outside and nans, not in the figures below them. */
+typedef struct fattn_verify_output {
+    const char *name;          /* the output's field name */
+    int64_t elements;          /* compared */
+    int64_t outside;           /* outside their bound */
+    int64_t nans;              /* of those: NaN where the answer is not */
+    double worst;              /* largest error / bound; infinite where one side only is not finite */
+    int64_t worst_index;       /* that element's offset from the output's data */
+    int worst_rank;            /* and its index in the output's shape */
+    int64_t worst_at[FATTN_MAX_RANK];
     double worst_got, worst_exact, worst_bound;
-    double max_abs, rms;       /* of the first output */
-    double max_rel, mean_rel;  /* vendor's metrics on the first output */
-    double cosine;             /* of the first output with the exact one */
-    double correctly_rounded;  /* share of the first output's elements, 0..1 */
+    double max_abs, rms;       /* absolute errors */
+    double max_rel, mean_rel;  /* the vendor's: |got - exact| / (|exact| + 1e-7) */
+    double cosine;             /* of the output with the exact one */
+    double correctly_rounded;  /* share of elements, 0..1 */
+} fattn_verify_output;
+
+enum { FATTN_VERIFY_OUTPUTS = 4 };
+
+typedef struct fattn_verify_report {
+    size_t size;              /* set by the caller to sizeof(fattn_verify_report) */
+    bool passed;              /* every element of every output inside its bound, and enough of a 16-bit first
+                                 output correctly rounded */
+    int64_t elements;         /* of all outputs */
+    int64_t outside;
+    double worst;             /* of the output where it is largest; passed means <= 1 */
+    const char *worst_output; /* that output's name */
+    int64_t worst_index;
+    double worst_got, worst_exact, worst_bound;
+    double max_abs, rms, max_rel, mean_rel, cosine, correctly_rounded; /* of the first output */
+    int n_outputs;            /* that were compared, in the order of the operator's table */
+    fattn_verify_output outputs[FATTN_VERIFY_OUTPUTS];
 } fattn_verify_report;
 
 /* Compares the outputs that `args` (an args struct of `op`) points at with the exact answer. Attention

@@ -6,6 +6,7 @@
  * to store, so that nothing is touched when any row is at fault. */
 #include "api/arrays.h"
 #include "api/operator.h"
+#include "api/strict.h"
 #include "base/ints.h"
 #include "base/mutant.h"
 #include "core/layout.h"
@@ -34,16 +35,12 @@ static void put1(const fattn_tensor *tensor, int64_t i, int64_t value)
     array_put_int(tensor, i * tensor->strides[0], value);
 }
 
-static fattn_status check_numbers(const fattn_context *context, const step_args *a,
-                                  bool speculative)
+static fattn_status check_numbers(const step_args *a)
 {
     REQUIRE(a->num_seqs >= 1 && a->num_seqs < NUM_SEQS_LIMIT, FATTN_E_ARG,
             "num_seqs: %lld is not in 1..%d", (ll)a->num_seqs, NUM_SEQS_LIMIT - 1);
     REQUIRE(a->num_queries >= 1 && a->num_queries <= a->num_seqs, FATTN_E_ARG,
             "num_queries: %lld is not in 1..num_seqs (%lld)", (ll)a->num_queries, (ll)a->num_seqs);
-    REQUIRE(!context->strict || speculative || a->num_queries < a->num_seqs, FATTN_E_ARG,
-            "num_queries: %lld must be smaller than num_seqs %lld (strict)", (ll)a->num_queries,
-            (ll)a->num_seqs);
     REQUIRE(a->block_size >= 1, FATTN_E_ARG, "block_size: %lld is not positive", (ll)a->block_size);
     REQUIRE(a->core_count >= 1, FATTN_E_ARG, "core_count: %lld is not positive", (ll)a->core_count);
     return FATTN_OK;
@@ -79,15 +76,14 @@ static fattn_status check_speculative(const step_args *a, int64_t k)
 }
 
 /* Everything that needs no contents. *k: slots per sequence, 0 = the plain variant. */
-static fattn_status check(const fattn_context *context, const step_args *a, fattn_args_need need,
-                          int64_t *k)
+static fattn_status check_args(const step_args *a, fattn_args_need need, int64_t *k)
 {
     TRY(operator_args_check(op, a, need));
     const bool speculative = given(a->spec_token) && given(a->accepted_num);
     REQUIRE(given(a->spec_token) == given(a->accepted_num), FATTN_E_ARG,
             "%s is missing: spec_token and accepted_num are given together or not at all",
             given(a->spec_token) ? "accepted_num" : "spec_token");
-    TRY(check_numbers(context, a, speculative));
+    TRY(check_numbers(a));
 
     int64_t rows = a->num_seqs;
     if (speculative) {
@@ -111,6 +107,14 @@ static fattn_status check(const fattn_context *context, const step_args *a, fatt
             "block_tables: rank %d, must be [num_seqs, M]", (int)a->block_tables->rank);
     return array_check_shape(a->block_tables, "block_tables", 2,
                              (const int64_t[]){a->num_seqs, a->block_tables->shape[1]});
+}
+
+static fattn_status check(const fattn_context *context, const step_args *a, fattn_args_need need,
+                          int64_t *k)
+{
+    fattn_status status = check_args(a, need, k);
+    if (status == FATTN_OK) status = strict_check(&strict_advance_step, STAGE_CALL, context, a);
+    return strict_refused(&strict_advance_step, context, status);
 }
 
 /* The cache slot of position `pos` by row `row` of the table, `shift` added to the block id. */
@@ -229,13 +233,19 @@ void fattn_advance_step_flashattn_args_init(fattn_advance_step_flashattn_args *a
     operator_args_init(op, args);
 }
 
+static fattn_status call(fattn_context *context, const void *given)
+{
+    const fattn_advance_step_flashattn_args *args = given;
+    int64_t k;
+    TRY(check(context, args, ARGS_DATA, &k));
+    return strict_refused(&strict_advance_step, context,
+                          k ? run_speculative(args, k) : run_plain(context, args));
+}
+
 fattn_status fattn_advance_step_flashattn(fattn_context *context,
                                           const fattn_advance_step_flashattn_args *args)
 {
-    int64_t k;
-    TRY(context_resolve(&context));
-    TRY(check(context, args, ARGS_DATA, &k));
-    return k ? run_speculative(args, k) : run_plain(context, args);
+    return exec_call_simple(context, op, args, call);
 }
 
 /* Nothing comes out: all results are written in place. */

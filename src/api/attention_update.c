@@ -10,6 +10,7 @@
 
 #include "api/arrays.h"
 #include "api/operator.h"
+#include "api/strict.h"
 #include "base/ints.h"
 #include "base/mutant.h"
 #include "core/element.h"
@@ -17,7 +18,7 @@
 typedef fattn_attention_update_args update_args;
 
 static const fattn_operator *const op = &operator_attention_update;
-enum { PARTS_MAX = 32, PARTS_MAX_STRICT = 16, ITEM_ELEMENTS = 1 << 15 };
+enum { PARTS_MAX = 32, ITEM_ELEMENTS = 1 << 15 };
 
 typedef long long ll; /* for printf */
 
@@ -43,16 +44,6 @@ static fattn_status check_out(const fattn_tensor *tensor, const char *name, cons
     return array_check_shape(tensor, name, 2, (const int64_t[]){m->rows, m->columns});
 }
 
-static fattn_status check_strict(const merge *m, fattn_dtype dtype)
-{
-    REQUIRE(m->n_parts <= PARTS_MAX_STRICT, FATTN_E_ARG,
-            "lse: %lld entries, 1..%d are legal (strict)", (ll)m->n_parts, PARTS_MAX_STRICT);
-    REQUIRE(m->columns >= 8 && m->columns <= 512 && m->columns % 8 == 0, FATTN_E_SHAPE,
-            "local_out: D is %lld, must be a multiple of 8 in 8..512 (strict)", (ll)m->columns);
-    REQUIRE(dtype != FATTN_F64, FATTN_E_DTYPE, "local_out: f64 is not legal (strict); use f32");
-    return FATTN_OK;
-}
-
 /* The dtype of the statistics: fp32, and fp64 beside fp64 results. */
 static fattn_status lse_dtype(const fattn_tensor *first, fattn_dtype out_dtype)
 {
@@ -73,8 +64,8 @@ static fattn_status check_outputs(const merge *m, fattn_dtype out_dtype, fattn_d
     return FATTN_OK;
 }
 
-static fattn_status check(const fattn_context *context, const update_args *a, fattn_args_need need,
-                          merge *m)
+static fattn_status check_args(const fattn_context *context, const update_args *a,
+                               fattn_args_need need, merge *m)
 {
     TRY(operator_args_check(op, a, need));
     REQUIRE(a->update_type == 0 || a->update_type == 1, FATTN_E_ARG,
@@ -99,8 +90,15 @@ static fattn_status check(const fattn_context *context, const update_args *a, fa
         TRY(check_lse(a->lse.data[i], "lse", m, lse0->dtype));
         TRY(check_out(a->local_out.data[i], "local_out", m, out0->dtype));
     }
-    if (m->strict) TRY(check_strict(m, out0->dtype));
     return check_outputs(m, out0->dtype, lse0->dtype);
+}
+
+static fattn_status check(const fattn_context *context, const update_args *a, fattn_args_need need,
+                          merge *m)
+{
+    fattn_status status = check_args(context, a, need, m);
+    if (status == FATTN_OK) status = strict_check(&strict_attention_update, STAGE_CALL, context, a);
+    return strict_refused(&strict_attention_update, context, status);
 }
 
 /* Weights of row r, not normalised; returns their sum and stores the largest lse. Sum 0: nothing
@@ -162,15 +160,20 @@ void fattn_attention_update_args_init(fattn_attention_update_args *args)
     operator_args_init(op, args);
 }
 
-fattn_status fattn_attention_update(fattn_context *context, const fattn_attention_update_args *args)
+static fattn_status call(fattn_context *context, const void *given)
 {
+    const fattn_attention_update_args *args = given;
     merge m;
-    TRY(context_resolve(&context));
     TRY(check(context, args, ARGS_DATA, &m));
     const bool wants_lse = args->lse_out && args->update_type == 1;
     if (m.columns > 0 || wants_lse)
         context_parallel(context, merge_item, &m, i64_div_up(m.rows, m.rows_per_item));
     return FATTN_OK;
+}
+
+fattn_status fattn_attention_update(fattn_context *context, const fattn_attention_update_args *args)
+{
+    return exec_call_simple(context, op, args, call);
 }
 
 /* update_type 0 has no lse_out: its shape is [0]. */

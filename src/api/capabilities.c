@@ -4,19 +4,44 @@
 
 #include <string.h>
 
+#include "api/infer.h"
 #include "api/operator.h"
 #include "base/ints.h"
 #include "base/mutant.h"
 #include "core/layout.h"
 
 static const char *const dtypes[] = {"f32", "f16", "bf16", "f64", NULL};
-static const char *const layouts[] = {"BSH", "SBH", "BSND", "BNSD", "TND", NULL};
-static const char *const cache_layouts[] = {"BnBsH", "BnNBsD", NULL};
+static const char *const cache_layouts[] = {"BnBsH", "BnNBsD", "NZ", NULL};
 static const char *const quantisation[] = {NULL};
 
-enum { MODES_TRAINING = 0x1ff, MODES_INFERENCE = 0x1f };
+/* Bits of the sparse modes; incre_flash_attention has no such parameter. */
+enum {
+    MODES_0_TO_4 = 0x1f,
+    MODES_0_TO_8 = 0x1ff,
+    MODE_TREE = 1 << 9,
+    MODES_HIDDEN = MODES_0_TO_4 << 10 /* 10..14 of the prefill operator */
+};
+static const int64_t sparse_modes[OPERATOR_COUNT] = {
+    [OP_FUSION_ATTENTION] = MODES_0_TO_8,
+    [OP_PROMPT] = MODES_0_TO_4 | MODES_HIDDEN,
+    [OP_FUSED_INFER] = MODES_0_TO_4,
+    [OP_FUSED_INFER_V2] = MODES_0_TO_4 | MODE_TREE,
+};
+_Static_assert((int)OPERATOR_COUNT <= (int)FATTN_CAPABILITY_OPERATORS, "a set has room for all of them");
 
 const char *fattn_version(void) { return FATTN_VERSION_STRING; }
+
+static void add_operators(fattn_capability_set *set)
+{
+    for (int i = 0; i < OPERATOR_COUNT; i++) {
+        const fattn_translator *translator = operator_translator(&operator_table[i]);
+        if (!translator) continue;
+        set->operators[set->n_operators++] =
+            (fattn_operator_capability){.name = translator->op->name,
+                                        .layouts = MUTANT(121, translator->layouts, infer_layouts),
+                                        .sparse_modes = sparse_modes[i]};
+    }
+}
 
 fattn_status fattn_capabilities(fattn_context *context, fattn_capability_set *set)
 {
@@ -30,13 +55,13 @@ fattn_status fattn_capabilities(fattn_context *context, fattn_capability_set *se
         .isas = isa_available_names(),
         .backends = exec_backend_names(),
         .dtypes = dtypes,
-        .layouts = layouts,
         .cache_layouts = cache_layouts,
         .quantisation = quantisation,
-        .sparse_modes_training = MODES_TRAINING,
-        .sparse_modes_inference = MODES_INFERENCE,
+        .sparse_modes_training = sparse_modes[OP_FUSION_ATTENTION],
+        .sparse_modes_inference = sparse_modes[OP_FUSED_INFER],
         .threads = context->threads,
     };
+    add_operators(set);
     return FATTN_OK;
 }
 

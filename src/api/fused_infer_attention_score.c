@@ -5,7 +5,10 @@
 #include "api/operator.h"
 #include "base/mutant.h"
 
-static const char *const layout_names[] = {"BSH", "BSND", "BNSD", "TND", NULL};
+/* Every layout of the family; v2 takes the same. X_Y: queries in X, the output in Y. */
+const char *const infer_layouts[] = {"BSH",       "BSND",      "BNSD",      "TND",       "NTD",
+                                     "NSD",       "BNSD_BSND", "BSH_BNSD",  "BSND_BNSD", "NTD_TND",
+                                     "TND_NTD",   "BSH_NBSD",  "BSND_NBSD", "BNSD_NBSD", NULL};
 
 static infer_args normal_form(const fattn_fused_infer_attention_score_args *a)
 {
@@ -14,14 +17,24 @@ static infer_args normal_form(const fattn_fused_infer_attention_score_args *a)
         .query = a->query,
         .key = a->key,
         .value = a->value,
+        .key_list = a->key_list,
+        .value_list = a->value_list,
+        .query_rope = infer_beside(a->query_rope, a->query),
+        .key_rope = infer_beside(a->key_rope, a->key),
+        .key_shared_prefix = infer_optional(a->key_shared_prefix),
+        .value_shared_prefix = infer_optional(a->value_shared_prefix),
+        .shared_prefix_len = a->actual_shared_prefix_len,
+        .query_padding_size = infer_optional(a->query_padding_size),
+        .kv_padding_size = infer_optional(a->kv_padding_size),
         .atten_mask = inputs_optional(a->atten_mask),
         .pse_shift = infer_optional(a->pse_shift),
-        .block_table = infer_table(a->block_table, a->query),
+        .block_table = infer_beside(a->block_table, a->query),
         .q_lengths = {.name = "actual_seq_lengths", .list = a->actual_seq_lengths},
         .kv_lengths = {.name = "actual_seq_lengths_kv", .list = a->actual_seq_lengths_kv},
-        .layouts = layout_names,
+        .layouts = infer_layouts,
         .layout = a->input_layout,
         .num_heads = a->num_heads,
+        .heads_name = "num_heads",
         .num_key_value_heads = a->num_key_value_heads,
         .scale = a->scale,
         .scale_name = "scale",
@@ -50,19 +63,20 @@ static void bind(const void *args, fattn_ptrs *ptrs)
     infer_bind(&normal, ptrs);
 }
 
-/* Without the flag softmax_lse is [1] and holds 0. */
 static void finish(const void *args, const fattn_problem *problem)
 {
     const fattn_fused_infer_attention_score_args *a = args;
     (void)problem;
-    if (!a->softmax_lse_flag && a->softmax_lse) *(float *)a->softmax_lse->data = 0.0f;
+    if (!a->softmax_lse_flag) infer_no_lse(a->softmax_lse);
 }
 
 const fattn_translator translator_fused_infer_attention_score = {
     .op = &operator_fused_infer_attention_score,
+    .layouts = infer_layouts,
     .translate = translate,
     .bind = bind,
-    .finish = finish};
+    .finish = finish,
+    .refused = infer_refused};
 
 void fattn_fused_infer_attention_score_args_init(fattn_fused_infer_attention_score_args *args)
 {

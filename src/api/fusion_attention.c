@@ -6,6 +6,7 @@
 
 #include "api/fusion.h"
 #include "api/operator.h"
+#include "api/strict.h"
 #include "base/ints.h"
 #include "base/mutant.h"
 
@@ -64,14 +65,11 @@ static fattn_status fusion_read(fattn_context *context, const fattn_fusion_atten
         .sink = inputs_optional(a->sink),
         .special = -1,
     };
+    TRY(strict_check(&strict_fusion, STAGE_ARGS, context, call));
     TRY(check_numbers(a));
-    TRY(inputs_layout(context, &call->in, a->input_layout, true, layout_names, NULL));
+    TRY(inputs_layout(context, &call->in, a->input_layout, true, layout_names));
     TRY(inputs_read(context, &call->in));
     TRY(inputs_dtypes(&call->in));
-    REQUIRE(
-        !context->strict || call->in.v.d <= call->in.k.d, FATTN_E_SHAPE,
-        "value: head dim %lld is larger than key's %lld; the device needs it to be at most that",
-        LL(call->in.v.d), LL(call->in.k.d));
     return read_softmax_layout(call);
 }
 
@@ -231,12 +229,13 @@ static fattn_status translate(fattn_context *context, const void *args, fattn_ar
     fattn_tensor stats;
     TRY(fusion_read(context, a, &call));
     TRY(read_lengths(&call, arena));
-    inputs_fill(&call.in, problem);
+    TRY(inputs_fill(&call.in, arena, problem));
     problem->scale = a->scale;
     TRY(fusion_mask(&call, problem));
     TRY(fusion_bias(&call, problem));
     TRY(read_sink(&call, problem));
-    TRY(output_fill(&call.in, a->attention_out, problem));
+    TRY(strict_check(&strict_fusion, STAGE_CALL, context, &call));
+    TRY(output_fill(&call.in, a->attention_out, false, problem));
     TRY(read_stats(&call, &stats, problem));
     fill_empty(&call, problem);
     return fill_seqs(&call, &stats, arena, problem);
@@ -282,8 +281,17 @@ static void finish(const void *args, const fattn_problem *problem)
     if (a->numels) *a->numels = count_pairs(problem);
 }
 
-const fattn_translator translator_fusion_attention = {
-    .op = &operator_fusion_attention, .translate = translate, .bind = bind, .finish = finish};
+static fattn_status refused(const fattn_context *context, fattn_status status)
+{
+    return strict_refused(&strict_fusion, context, status);
+}
+
+const fattn_translator translator_fusion_attention = {.op = &operator_fusion_attention,
+                                                      .layouts = layout_names,
+                                                      .translate = translate,
+                                                      .bind = bind,
+                                                      .finish = finish,
+                                                      .refused = refused};
 
 /* ---- public -------------------------------------------------------------------------------------
  */
@@ -307,7 +315,8 @@ fattn_status fattn_fusion_attention_shapes(fattn_context *context,
     TRY(operator_args_check(&operator_fusion_attention, args, ARGS_SHAPES));
     REQUIRE(outputs, FATTN_E_ARG, "outputs: is NULL; pass an array of %d tensors",
             operator_fusion_attention.n_outputs);
-    TRY(fusion_read(context, args, &call));
+    const fattn_status status = fusion_read(context, args, &call);
+    if (status != FATTN_OK) return refused(context, status);
     outputs[0] = inputs_output(&call.in);
     outputs[1] = outputs[2] = stats_shape(&call.in);
     return FATTN_OK;

@@ -131,8 +131,6 @@ static fattn_status read_tensor(fusion_call *call, fattn_problem *problem)
     REQUIRE(call->pse->dtype == dtype, FATTN_E_DTYPE,
             "pse: dtype %s; with pse_type %lld it must be query's, %s",
             fattn_dtype_name(call->pse->dtype), LL(call->args->pse_type), fattn_dtype_name(dtype));
-    REQUIRE(!call->context->strict || (call->mode != 7 && call->mode != 8), FATTN_E_ARG,
-            "pse: the device refuses it in sparse_mode %lld; leave it out", LL(call->mode));
     if (list_given(call->args->q_start_idx) || list_given(call->args->kv_start_idx))
         context_warn(
             call->context, WARN_START_INDEX_IGNORED,

@@ -93,10 +93,9 @@ static fattn_status check_tokens(const fusion_call *call)
 static fattn_status check_prefix_value(const fusion_call *call, int64_t b, int64_t value)
 {
     const int64_t q_len = fusion_q_len(call, b), kv_len = fusion_kv_len(call, b);
-    const int64_t low = call->context->strict && q_len <= kv_len ? kv_len - q_len : 0;
-    REQUIRE(value >= low && value <= kv_len, FATTN_E_ARG,
-            "prefix: entry %lld is %lld; with %lld queries and %lld keys it must be in %lld..%lld",
-            LL(b), LL(value), LL(q_len), LL(kv_len), LL(low), LL(kv_len));
+    REQUIRE(value >= 0 && value <= kv_len, FATTN_E_ARG,
+            "prefix: entry %lld is %lld; with %lld queries and %lld keys it must be in 0..%lld", LL(b),
+            LL(value), LL(q_len), LL(kv_len), LL(kv_len));
     return FATTN_OK;
 }
 
@@ -146,10 +145,10 @@ static void use_mask(fusion_call *call, fattn_problem *problem, bool by_batch, b
     const fattn_tensor *m = call->mask;
     const int rows = m->rank - 2;
     problem->mask = (fattn_mask){.present = true,
-                                 .batch_stride = by_batch ? m->strides[0] : 0,
                                  .head_stride = by_head ? m->strides[1] : 0,
-                                 .row_stride = by_row ? m->strides[rows] : 0,
                                  .col_stride = m->strides[rows + 1]};
+    call->mask_batch_stride = by_batch ? m->strides[0] : 0;
+    call->mask_row_stride = by_row ? m->strides[rows] : 0;
     call->dense_mask = true;
 }
 
@@ -173,10 +172,6 @@ static fattn_status check_compressed(const fusion_call *call)
             "lengths (or "
             "none); a mask per query and key belongs to sparse_mode 1",
             tensor_print(m, shape, sizeof shape), LL(call->mode), LL(rows), (int)COMPRESSED);
-    REQUIRE(!call->context->strict || m->rank == 2 ||
-                (call->in.q.s == COMPRESSED && call->in.k.s == COMPRESSED && !call->in.packed),
-            FATTN_E_SHAPE, "atten_mask: %s; the device takes [%lld,%d]",
-            tensor_print(m, shape, sizeof shape), LL(rows), (int)COMPRESSED);
     return FATTN_OK;
 }
 
@@ -191,8 +186,7 @@ static bool rank4_fits(const fusion_call *call, int64_t rows, int64_t cols)
     if (m->rank != 4 || m->shape[3] != cols) return false;
     if (!one_or(m->shape[0], batch) || !one_or(m->shape[1], heads)) return false;
     if (call->mode == 5 && m->shape[0] != batch) return false;
-    if (!call->context->strict) return one_or(m->shape[2], rows);
-    return m->shape[2] == rows && (m->shape[0] == batch || m->shape[1] == 1);
+    return one_or(m->shape[2], rows);
 }
 
 static void use_rank4(fusion_call *call, fattn_problem *problem)
@@ -281,10 +275,12 @@ void fusion_mask_seq(const fusion_call *call, int64_t b, fattn_seq *seq)
     const bool prefix = uses_prefix(call) && list_given(a->prefix);
     mask_translate(seq, call->mode, call->dense_mask, a->pre_tokens, a->next_tokens,
                    prefix ? a->prefix.data[b] : 0, b == call->special);
-    if (call->mask_blocks) {
-        seq->mask_row0 = MUTANT(78, seq->q_row0, 0);
-        seq->mask_col0 = seq->kv_row0;
-    }
+    if (!call->dense_mask) return;
+    const int last = call->mask->rank - 1;
+    seq->mask_row_stride = call->mask_row_stride;
+    seq->mask_base = call->mask_blocks ? MUTANT(78, seq->q_row0, 0) * call->mask_row_stride +
+                                             seq->kv_row0 * call->mask->strides[last]
+                                       : b * call->mask_batch_stride;
 }
 
 /* ---- rows without a key, strict -----------------------------------------------------------------

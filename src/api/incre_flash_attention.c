@@ -14,14 +14,16 @@ static infer_args normal_form(const fattn_incre_flash_attention_args *a)
         .query = a->query,
         .key = a->key,
         .value = a->value,
+        .kv_padding_size = infer_optional(a->kv_padding_size),
         .atten_mask = inputs_optional(a->atten_mask),
         .pse_shift = infer_optional(MUTANT(79, a->pse_shift, NULL)),
-        .block_table = infer_table(a->block_table, a->query),
+        .block_table = infer_beside(a->block_table, a->query),
         .q_lengths = {.name = "query lengths"}, /* none */
         .kv_lengths = {.name = "actual_seq_lengths", .list = a->actual_seq_lengths},
         .layouts = layout_names,
         .layout = a->input_layout,
         .num_heads = a->num_heads,
+        .heads_name = "num_heads",
         .num_key_value_heads = a->num_key_value_heads,
         .scale = a->scale_value,
         .scale_name = "scale_value",
@@ -48,7 +50,11 @@ static void bind(const void *args, fattn_ptrs *ptrs)
 }
 
 const fattn_translator translator_incre_flash_attention = {
-    .op = &operator_incre_flash_attention, .translate = translate, .bind = bind};
+    .op = &operator_incre_flash_attention,
+    .layouts = layout_names,
+    .translate = translate,
+    .bind = bind,
+    .refused = infer_refused};
 
 void fattn_incre_flash_attention_args_init(fattn_incre_flash_attention_args *args)
 {

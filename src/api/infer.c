@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* infer.c — the inference operators: normalised arguments to canonical problem (spec inference
- * 1-3).
- *
- * Rows of a padded query beyond its length, and tokens of a packed query beyond its sequences, are
- * written too: 0, and +inf in softmax_lse. */
+ * 1-5, 10). */
 #include "api/infer.h"
+#include "api/strict_infer.h"
 
-#include <float.h>
 #include <math.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "base/ints.h"
@@ -15,53 +13,81 @@
 
 #define LL(x) ((long long)(x))
 
-/* Layouts of the family that come with later work. */
-static const char *const later_layouts[] = {"BNSD_BSND", "NSD",       "SH",        "NTD",
-                                            "NTD_TND",   "TND_NTD",   "BSH_BNSD",  "BSND_BNSD",
-                                            "BSH_NBSD",  "BSND_NBSD", "BNSD_NBSD", NULL};
-
-/* ---- reading ------------------------------------------------------------------------------------
- */
-
 const fattn_tensor *infer_optional(const fattn_tensor *tensor)
 {
     return tensor && tensor_elements(tensor) > 0 ? tensor : NULL;
 }
 
-const fattn_tensor *infer_table(const fattn_tensor *table, const fattn_tensor *query)
+const fattn_tensor *infer_beside(const fattn_tensor *tensor, const fattn_tensor *other)
 {
-    return tensor_elements(query) > 0 ? infer_optional(table) : inputs_optional(table);
+    const bool empty = other && tensor_elements(other) == 0;
+    return empty ? inputs_optional(tensor) : infer_optional(tensor);
 }
 
-/* Strict: the device's output has query's shape, so the head dims must agree. */
-static fattn_status check_head_dims(const infer_call *call)
+/* Layouts of the device's decode branch: BSH, BSND, BNSD with the result like the query or N first; the packed
+ * ones that begin with T. */
+static bool layout_decodes(const fattn_inputs *in)
 {
-    const int64_t d = call->in.q.d, d_v = call->in.v.d;
-    REQUIRE(!call->context->strict || call->args->route == ROUTE_BY_SHAPE || d == d_v,
-            FATTN_E_SHAPE,
-            "value: head dim %lld, query has %lld; the device needs them equal here, "
-            "fused_infer_attention_score takes both",
-            LL(d_v), LL(d));
+    const char *const letters[] = {"BSH", "BNSD", "BSND"};
+    bool decodes = false;
+    if (in->packed) return in->letters[0] == 'T';
+    for (int i = 0; i < 3; i++) decodes |= strcmp(in->letters, letters[i]) == 0;
+    return decodes && (strcmp(in->out_letters, in->letters) == 0 || in->out_letters[1] == 'B');
+}
+
+/* Which branch of the device would run (spec 10). */
+static void find_branch(infer_call *call)
+{
+    enum { MLA_HEAD_DIM = 512, MLA_ROWS = 16 };
+    const fattn_inputs *in = &call->in;
+    const bool decodes = layout_decodes(in);
+    call->one_row = !in->packed && in->q.s == 1;
+    call->decode = call->one_row && call->args->route != ROUTE_PREFILL && decodes && !in->query_rope;
+    call->mla = call->args->route == ROUTE_BY_SHAPE && decodes && in->query_rope &&
+                in->q.d == MLA_HEAD_DIM && (in->packed || in->q.s <= MLA_ROWS);
+}
+
+/* key and value, or a list of each. */
+static fattn_status check_given(const infer_args *a)
+{
+    const bool lists = a->key_list.count > 0 || a->value_list.count > 0;
+    REQUIRE(!lists || (!a->key && !a->value && !a->block_table), FATTN_E_ARG,
+            "key_list: given together with key, value or block_table; a list stands alone");
+    REQUIRE(!lists || (a->key_list.count > 0 && a->value_list.count > 0), FATTN_E_ARG,
+            "%s: missing; key_list and value_list come together",
+            a->key_list.count > 0 ? "value_list" : "key_list");
+    REQUIRE(lists || (a->key && a->value), FATTN_E_ARG,
+            "%s: missing; give key and value, or key_list and value_list", a->key ? "value" : "key");
     return FATTN_OK;
 }
 
 /* What shapes() and translate() both need. */
 static fattn_status infer_read(fattn_context *context, const infer_args *a, infer_call *call)
 {
+    TRY(check_given(a));
+    const bool listed = a->key_list.count > 0;
     *call = (infer_call){
         .context = context,
         .args = a,
         .in = {.query = a->query,
-               .key = a->key,
-               .value = a->value,
+               .key = listed ? a->key_list.data[0] : a->key,
+               .value = listed ? a->value_list.data[0] : a->value,
+               .key_list = a->key_list,
+               .value_list = a->value_list,
+               .listed = listed,
+               .query_rope = a->query_rope,
+               .key_rope = a->key_rope,
+               .key_shared = a->key_shared_prefix,
+               .value_shared = a->value_shared_prefix,
                .heads = a->num_heads,
                .kv_heads = a->num_key_value_heads,
-               .heads_name = "num_heads",
+               .heads_name = a->heads_name,
                .kv_heads_name = "num_key_value_heads",
                .paged = a->block_table != NULL},
     };
+    TRY(strict_check(&strict_infer, STAGE_ARGS, context, call));
     REQUIRE(isfinite(a->scale), FATTN_E_ARG, "%s: %g is not finite", a->scale_name, a->scale);
-    TRY(inputs_layout(context, &call->in, a->layout, false, a->layouts, later_layouts));
+    TRY(inputs_layout(context, &call->in, a->layout, false, a->layouts));
     TRY(inputs_dtypes(&call->in)); /* before shapes: quantised caches have other ones */
     TRY(inputs_read(context, &call->in));
     if (call->in.paged) TRY(cache_read(context, &call->in, a->block_size));
@@ -70,220 +96,50 @@ static fattn_status infer_read(fattn_context *context, const infer_args *a, infe
             "fused_infer_attention_score any "
             "number",
             LL(call->in.q.s));
-    TRY(check_head_dims(call));
-    call->one_row = !call->in.packed && call->in.q.s == 1;
-    call->decode = call->one_row && a->route != ROUTE_PREFILL;
+    find_branch(call);
     return FATTN_OK;
 }
 
 static fattn_status check_inner_precise(const infer_call *call)
 {
     const int64_t value = call->args->inner_precise;
-    const bool two_bits =
-        call->args->route != ROUTE_DECODE && !(call->decode && call->context->strict);
-    const int64_t most = two_bits ? 3 : 1;
-    REQUIRE(value >= 0 && value <= most, FATTN_E_ARG, "inner_precise: %lld is not in 0..%lld%s",
-            LL(value), LL(most), most == 1 ? " (one query row)" : "");
-    return FATTN_OK;
-}
-
-/* Keys a sequence may have: what the block table can address. */
-static fattn_status read_table(infer_call *call, fattn_problem *problem)
-{
-    const fattn_tensor *table = call->args->block_table;
-    char shape[TEXT_SIZE];
-    tensor_print(table, shape, sizeof shape);
-    REQUIRE(table->dtype == FATTN_I32 || table->dtype == FATTN_I64, FATTN_E_DTYPE,
-            "block_table: dtype %s; it must be i32 or i64", fattn_dtype_name(table->dtype));
-    REQUIRE(table->rank == 2 && table->shape[0] == call->n_batch, FATTN_E_SHAPE,
-            "block_table: %s; it must be [%lld,M], one row of block ids per batch entry", shape,
-            LL(call->n_batch));
-    if (!i64_mul(table->shape[1], call->in.k.s, &call->kv_room)) call->kv_room = INT64_MAX;
-    problem->table = (fattn_table){.dtype = table->dtype,
-                                   .batch_stride = table->strides[0],
-                                   .col_stride = table->strides[1],
-                                   .cols = table->shape[1]};
-    return FATTN_OK;
-}
-
-/* Lists of a paged call: keys per batch, and as many blocks as they need. */
-static fattn_status read_paged_lengths(infer_call *call, fattn_length_list *kv, fattn_arena *arena)
-{
-    const int64_t rows = call->in.k.s, cols = call->args->block_table->shape[1];
-    REQUIRE(list_given(kv->list) || call->n_batch == 0, FATTN_E_ARG,
-            "%s: missing; with block_table it must say how many keys each batch entry has",
-            kv->name);
-    for (int64_t b = 0; b < kv->list.count && b < call->n_batch; b++)
-        REQUIRE(kv->list.data[b] <= call->kv_room, FATTN_E_ARG,
-                "%s: entry %lld is %lld; block_table has %lld columns, enough for %lld keys in "
-                "blocks of "
-                "%lld: it needs %lld columns",
-                kv->name, LL(b), LL(kv->list.data[b]), LL(cols), LL(call->kv_room), LL(rows),
-                LL(i64_div_up(kv->list.data[b], rows)));
-    kv->total = call->kv_room;
-    REQUIRE(!call->in.packed || kv->list.count == call->n_batch, FATTN_E_ARG,
-            "%s: %lld entries; with block_table one per sequence, %lld, are needed (keys each, not "
-            "cumulative)",
-            kv->name, LL(kv->list.count), LL(call->n_batch));
-    return lengths_per_batch(call->context, arena, kv, call->n_batch, NULL, &call->kv);
-}
-
-static fattn_status read_packed_lengths(infer_call *call, fattn_problem *problem,
-                                        fattn_arena *arena)
-{
-    fattn_length_list q = call->args->q_lengths, kv = call->args->kv_lengths;
-    q.total = call->in.q.s;
-    kv.total = call->in.k.s;
-    TRY(lengths_packed(call->context, arena, &q, call->in.paged ? NULL : &kv, TAIL_REFUSED,
-                       &call->q, &call->kv));
-    call->n_batch = call->q.count;
-    if (!call->in.paged) return FATTN_OK;
-    TRY(read_table(call, problem));
-    return read_paged_lengths(call, &kv, arena);
-}
-
-static fattn_status read_padded_lengths(infer_call *call, fattn_problem *problem,
-                                        fattn_arena *arena)
-{
-    fattn_length_list q = call->args->q_lengths, kv = call->args->kv_lengths;
-    const fattn_length_list *clamp = call->args->route == ROUTE_BY_SHAPE ? &kv : NULL;
-    call->n_batch = call->in.q.b;
-    call->kv_room = kv.total = call->in.k.s;
-    q.total = call->in.q.s;
-    if (call->decode)
-        q.list = (fattn_int_array){NULL, 0}; /* one row: the list is documented "ignored" */
-    if (call->in.paged) TRY(read_table(call, problem));
-    TRY(lengths_per_batch(call->context, arena, &q, call->n_batch, clamp, &call->q));
-    if (call->in.paged) return read_paged_lengths(call, &kv, arena);
-    return lengths_per_batch(call->context, arena, &kv, call->n_batch, NULL, &call->kv);
-}
-
-/* ---- outputs ------------------------------------------------------------------------------------
- */
-
-static fattn_tensor lse_shape(const fattn_inputs *in, bool wanted)
-{
-    const int64_t none[] = {1};
-    const int64_t packed[] = {in->q.s, in->n_heads, 1};
-    const int64_t padded[] = {in->q.b, in->n_heads, in->q.s, 1};
-    if (!wanted) return fattn_tensor_contiguous(NULL, FATTN_F32, 1, none);
-    return in->packed ? fattn_tensor_contiguous(NULL, FATTN_F32, 3, packed)
-                      : fattn_tensor_contiguous(NULL, FATTN_F32, 4, padded);
-}
-
-static fattn_status read_lse(const infer_call *call, fattn_tensor *lse, fattn_problem *problem)
-{
-    const fattn_tensor *given = call->args->softmax_lse;
-    *lse = lse_shape(&call->in, call->args->want_lse);
-    if (!given) return FATTN_OK;
-    TRY(output_check(given, lse, "softmax_lse"));
-    *lse = *given;
-    problem->want_lse = call->args->want_lse;
-    return FATTN_OK;
-}
-
-static void place_lse(const infer_call *call, const fattn_tensor *lse, fattn_seq *seq)
-{
-    const int64_t *stride = lse->strides;
-    if (!call->args->want_lse || !call->args->softmax_lse) return;
-    seq->lse_base = call->in.packed ? seq->q_row0 * stride[0]
-                                    : seq->batch * stride[0] + seq->q_row0 * stride[2];
-    seq->lse_head_stride = stride[MUTANT(80, 1, 2)];
-    seq->lse_row_stride = call->in.packed ? stride[0] : stride[2];
-}
-
-/* Rows without a key: 0 and +inf; strict: the table of spec 1.5. */
-static void fill_empty(const infer_call *call, fattn_problem *problem)
-{
-    const infer_args *a = call->args;
-    const fattn_empty zero = {.lse = INFINITY};
-    problem->empty_no_keys = problem->empty_no_window = zero;
-    problem->empty_masked = problem->empty_pad = zero;
-    if (!call->context->strict) return;
-    if (call->decode) {
-        problem->empty_no_keys = (fattn_empty){.lse = -3.40e38f};
-        problem->empty_masked = (fattn_empty){.mean = true, .lse = -1e12f, .lse_mean = true};
-    } else if (!(a->inner_precise & 2)) {
-        const float masked = problem->round_scores_f16 ? -65504.0f : -FLT_MAX;
-        problem->empty_masked = (fattn_empty){.mean = true, .lse = masked, .lse_mean = true};
-    }
-}
-
-/* ---- sequences ----------------------------------------------------------------------------------
- */
-
-static void add_seq(const infer_call *call, const fattn_tensor *lse, fattn_seq seq,
-                    fattn_problem *problem)
-{
-    if (seq.q_len <= 0) return;
-    if (!seq.pad) {
-        infer_mask_seq(call, &seq);
-        infer_bias_seq(call, &seq);
-    }
-    place_lse(call, lse, &seq);
-    problem->seqs[problem->n_seqs++] = seq;
-}
-
-/* Per batch entry its rows and the padding below them; packed: one padding at the very end. */
-static fattn_status fill_seqs(const infer_call *call, const fattn_tensor *lse, fattn_arena *arena,
-                              fattn_problem *problem)
-{
-    const int64_t rows = call->in.q.s;
-    const int64_t batch = rows > 0 ? call->n_batch : 0;
-    const int64_t most = i64_add_sat(i64_add_sat(batch, batch), 1);
-    problem->seqs = arena_alloc(arena, (size_t)most, sizeof *problem->seqs);
-    REQUIRE(problem->seqs, FATTN_E_NOMEM,
-            "out of memory: %lld sequences; a smaller batch would fit", LL(most));
-    for (int64_t b = 0; b < batch; b++) {
-        const int64_t q_len = call->q.length[b];
-        add_seq(call, lse,
-                (fattn_seq){.batch = b,
-                            .q_row0 = call->q.start[b],
-                            .q_len = q_len,
-                            .kv_row0 = call->kv.start[b],
-                            .kv_len = call->kv.length[b]},
-                problem);
-        if (!call->in.packed)
-            add_seq(call, lse,
-                    (fattn_seq){.pad = true,
-                                .batch = b,
-                                .q_row0 = q_len + MUTANT(81, 0, 1),
-                                .q_len = rows - q_len - MUTANT(81, 0, 1)},
-                    problem);
-    }
-    if (call->in.packed)
-        add_seq(
-            call, lse,
-            (fattn_seq){.pad = true, .q_row0 = call->q.covered, .q_len = rows - call->q.covered},
-            problem);
+    const bool last_bits = call->context->strict && strict_prefill(call) && value > 4;
+    REQUIRE(call->args->route != ROUTE_DECODE || (value >= 0 && value <= 1), FATTN_E_ARG,
+            "inner_precise: %lld is not in 0..1 (one query row)", LL(value));
+    REQUIRE((value >= 0 && value <= 3) || last_bits, FATTN_E_ARG, "inner_precise: %lld is not in 0..3",
+            LL(value));
     return FATTN_OK;
 }
 
 /* Strict: the device's high-performance mode keeps fp16 scores before the scale (spec 1.7). */
 static bool rounds_scores(const infer_call *call)
 {
-    return call->context->strict && !call->decode && call->in.query->dtype == FATTN_F16 &&
-           (call->args->inner_precise & 1) && !call->args->pse_shift;
+    return call->context->strict && !call->decode && !call->mla &&
+           call->in.query->dtype == FATTN_F16 && (call->args->inner_precise & 1) &&
+           !call->args->pse_shift;
+}
+
+fattn_status infer_refused(const fattn_context *context, fattn_status status)
+{
+    return strict_refused(&strict_infer, context, status);
 }
 
 fattn_status infer_translate(fattn_context *context, const infer_args *args, fattn_arena *arena,
                              fattn_problem *problem)
 {
     infer_call call;
-    fattn_tensor lse;
     TRY(infer_read(context, args, &call));
     TRY(check_inner_precise(&call));
-    TRY(call.in.packed ? read_packed_lengths(&call, problem, arena)
-                       : read_padded_lengths(&call, problem, arena));
-    inputs_fill(&call.in, problem);
+    TRY(infer_lengths(&call, arena, problem));
+    TRY(inputs_fill(&call.in, arena, problem));
     problem->scale = args->scale;
     problem->round_scores_f16 = rounds_scores(&call);
     TRY(infer_mask(&call, problem));
     TRY(infer_bias(&call, problem));
-    TRY(output_fill(&call.in, args->attention_out, problem));
-    TRY(read_lse(&call, &lse, problem));
-    fill_empty(&call, problem);
-    return fill_seqs(&call, &lse, arena, problem);
+    TRY(infer_sink(&call, problem));
+    TRY(strict_check(&strict_infer, STAGE_CALL, context, &call));
+    TRY(output_fill(&call.in, args->attention_out, !context->strict, problem));
+    return infer_rows(&call, arena, problem);
 }
 
 fattn_status infer_shapes(fattn_context *context, const infer_args *args, bool lse,
@@ -291,9 +147,10 @@ fattn_status infer_shapes(fattn_context *context, const infer_args *args, bool l
 {
     infer_call call;
     REQUIRE(outputs, FATTN_E_ARG, "outputs: is NULL; pass an array of %d tensors", lse ? 2 : 1);
-    TRY(infer_read(context, args, &call));
+    const fattn_status status = infer_read(context, args, &call);
+    if (status != FATTN_OK) return infer_refused(context, status);
     outputs[0] = inputs_output(&call.in);
-    if (lse) outputs[1] = lse_shape(&call.in, args->want_lse);
+    if (lse) outputs[1] = infer_lse_shape(&call.in, args->want_lse);
     return FATTN_OK;
 }
 
@@ -302,12 +159,17 @@ static void *data_of(const fattn_tensor *tensor) { return tensor ? tensor->data 
 void infer_bind(const infer_args *a, fattn_ptrs *ptrs)
 {
     *ptrs = (fattn_ptrs){
-        .q = {a->query->data, NULL},
-        .k = {a->key->data, NULL},
-        .v = a->value->data,
+        .q = {a->query->data, data_of(a->query_rope)},
+        .k = {data_of(a->key), data_of(a->key_rope)},
+        .v = data_of(a->value),
+        .k_shared = data_of(a->key_shared_prefix),
+        .v_shared = data_of(a->value_shared_prefix),
+        .k_list = a->key_list.data,
+        .v_list = a->value_list.data,
         .table = data_of(a->block_table),
         .mask = data_of(a->atten_mask),
         .bias = data_of(a->pse_shift),
+        .sink = data_of(a->learnable_sink),
         .out = data_of(a->attention_out),
         .lse = a->want_lse ? data_of(a->softmax_lse) : NULL,
     };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* infer.h — what the inference operators share: one normal form of their arguments and its
- * translation (spec inference 1-3, 10). Each operator's file fills an infer_args with its own names
+ * translation (spec inference 1-5, 10). Each operator's file fills an infer_args with its own names
  * and habits. */
 #ifndef FATTN_API_INFER_H
 #define FATTN_API_INFER_H
@@ -11,21 +11,29 @@
 typedef enum infer_route {
     ROUTE_PREFILL, /* prompt_flash_attention */
     ROUTE_DECODE,  /* incre_flash_attention */
-    ROUTE_BY_SHAPE /* fused_infer_attention_score: one query row, not packed = decode */
+    ROUTE_BY_SHAPE /* fused_infer_attention_score: see infer_call.decode */
 } infer_route;
 
+/* Tensors: NULL = absent; lists: data NULL or count 0 = absent. */
 typedef struct infer_args {
     infer_route route;
     const fattn_tensor *query, *key, *value;
-    const fattn_tensor *atten_mask, *pse_shift, *block_table; /* NULL = absent */
-    fattn_length_list q_lengths, kv_lengths;                  /* totals are filled in */
-    const char *const *layouts;                               /* NULL-terminated */
+    fattn_tensor_array key_list, value_list;
+    const fattn_tensor *query_rope, *key_rope;
+    const fattn_tensor *key_shared_prefix, *value_shared_prefix;
+    fattn_int_array shared_prefix_len;
+    const fattn_tensor *query_padding_size, *kv_padding_size;
+    const fattn_tensor *atten_mask, *pse_shift, *learnable_sink, *block_table;
+    fattn_length_list q_lengths, kv_lengths; /* totals are filled in */
+    const char *const *layouts;              /* NULL-terminated */
     const char *layout;
     int64_t num_heads, num_key_value_heads;
+    const char *heads_name;
     double scale;
     const char *scale_name;
     int64_t pre_tokens, next_tokens, next_default;
     int64_t sparse_mode, inner_precise, block_size;
+    bool tree_mask; /* sparse_mode 9 exists */
     bool want_lse;
     const fattn_tensor *attention_out, *softmax_lse;
 } infer_args;
@@ -34,16 +42,21 @@ typedef struct infer_call {
     fattn_context *context;
     const infer_args *args;
     fattn_inputs in;
-    bool decode;  /* the device's decode branch */
-    bool one_row; /* one query row, not packed: modes 2 and 3 let it see every key */
+    bool one_row; /* one query row, not packed: without rope, modes 2 and 3 let it see every key */
+    bool decode;  /* the device's decode branch for one row without rope: sparse parameters are ignored */
+    bool mla;     /* the device's decode branch for D = 512 with rope parts */
     int64_t n_batch;
-    int64_t kv_room; /* keys a sequence may have: Skv, or columns of the block table * block size */
-    fattn_lengths q, kv;
+    int64_t kv_room; /* keys of its own a sequence may have: Skv, or columns of the block table * block size */
+    int64_t shared_len;
+    fattn_lengths q, kv;        /* of the sequences' own rows and keys */
+    bool q_padded, kv_padded;   /* left padding: a sequence ends q_padding, kv_padding rows before the end */
+    int64_t q_padding, kv_padding;
 
     /* infer_mask.c */
     const fattn_tensor *mask; /* atten_mask, NULL when absent or empty */
     int64_t mode;             /* what mask_translate() gets */
-    bool dense_mask;
+    bool dense_mask, tree;
+    int64_t mask_batch_stride, mask_row_stride, mask_next; /* mask_next: cells of a flat tree mask used up */
     bool first_key_only; /* strict decode, mode 3 or 4 with the 2048 mask: row 0 of it is applied */
     int64_t window;      /* strict decode: only the last `window` keys; INT64_MAX = all */
 } infer_call;
@@ -53,21 +66,48 @@ fattn_status infer_translate(fattn_context *context, const infer_args *args, fat
 /* outputs[0] attention_out; outputs[1] softmax_lse when `lse`. */
 fattn_status infer_shapes(fattn_context *context, const infer_args *args, bool lse,
                           fattn_tensor *outputs);
+/* Strict: a refusal gets the device's code. */
+fattn_status infer_refused(const fattn_context *context, fattn_status status);
 void infer_bind(const infer_args *args, fattn_ptrs *ptrs);
 
 /* An optional tensor of these operators: NULL when absent or without elements (spec 0.6). atten_mask
  * is left to infer_mask(), which knows whether there is anything to mask. */
 const fattn_tensor *infer_optional(const fattn_tensor *tensor);
-/* The same for block_table; one without rows stays where the query is as empty. */
-const fattn_tensor *infer_table(const fattn_tensor *table, const fattn_tensor *query);
+/* The same for a tensor that goes with `other`: without elements it stays where the other is as empty. */
+const fattn_tensor *infer_beside(const fattn_tensor *tensor, const fattn_tensor *other);
 
-/* sparse_mode, tokens, atten_mask: checks them, fills call and problem->mask. */
+/* Layouts of unified inference, NULL-terminated. */
+extern const char *const infer_layouts[];
+/* softmax_lse without its flag: 0 where it is fp32 [1], as shapes() says; any other dummy is left alone. */
+void infer_no_lse(const fattn_tensor *lse);
+
+/* ---- parts of the translation, in this order ---- */
+
+/* infer_lengths.c: lengths in all forms, block table, left padding, shared prefix. */
+fattn_status infer_lengths(infer_call *call, fattn_arena *arena, fattn_problem *problem);
+/* Where the rows and keys of batch entry b begin on the S axes. */
+int64_t infer_q_start(const infer_call *call, int64_t b);
+int64_t infer_kv_start(const infer_call *call, int64_t b);
+/* Columns that a mask or bias needs: shared prefix, then the longest reach of a sequence's keys. */
+int64_t infer_kv_reach(const infer_call *call);
+
+/* infer_mask.c: sparse_mode, tokens, atten_mask; then band and mask cells of a sequence whose lengths are set, to
+ * be called for b ascending, empty sequences included. */
 fattn_status infer_mask(infer_call *call, fattn_problem *problem);
-/* Band of a sequence whose lengths are set. */
-void infer_mask_seq(const infer_call *call, fattn_seq *seq);
-/* pse_shift: checks it, fills problem->bias; strides of the batch and head axes come back in seq
- * form. */
+void infer_mask_seq(infer_call *call, int64_t b, fattn_seq *seq);
+
+/* infer_tree.c: sparse_mode 9, called by infer_mask.c. */
+enum { INFER_MODE_TREE = 9 };
+fattn_status infer_tree(infer_call *call, fattn_problem *problem);
+void infer_tree_seq(infer_call *call, int64_t b, fattn_seq *seq);
+
+/* infer_bias.c: pse_shift and learnable_sink. */
 fattn_status infer_bias(const infer_call *call, fattn_problem *problem);
-void infer_bias_seq(const infer_call *call, fattn_seq *seq);
+void infer_bias_seq(const infer_call *call, int64_t b, fattn_seq *seq);
+fattn_status infer_sink(const infer_call *call, fattn_problem *problem);
+
+/* infer_rows.c: the sequences, softmax_lse, rows without a key. */
+fattn_tensor infer_lse_shape(const fattn_inputs *in, bool wanted);
+fattn_status infer_rows(infer_call *call, fattn_arena *arena, fattn_problem *problem);
 
 #endif

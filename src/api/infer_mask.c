@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* infer_mask.c — sparse_mode 0..4, atten_mask and pse_shift of the inference operators
- * (spec inference 1.3, 1.4, 1.8; decisions on one query row).
+/* infer_mask.c — sparse_mode 0..4 and atten_mask of the inference operators (spec inference 1.3, 1.4; decisions on
+ * one query row). Mode 9: infer_tree.c.
  *
  * With one query row the device's decode branch ignores sparse_mode. By default modes 2 and 3 then
  * let the row see every key and mode 4 keeps its band; strict does what the device does, odd
@@ -18,25 +18,22 @@
 
 enum { COMPRESSED = 2048, MODE_ALL = 1, MODE_BAND = 4, TOKENS_DEFAULT = INT32_MAX };
 
-static int64_t longest(const fattn_lengths *lengths)
+/* Keys of the longest sequence, shared ones included. */
+static int64_t longest(const infer_call *call)
 {
     int64_t most = 0;
-    for (int64_t b = 0; b < lengths->count; b++) most = i64_max(most, lengths->length[b]);
-    return most;
+    for (int64_t b = 0; b < call->n_batch; b++) most = i64_max(most, call->kv.length[b]);
+    return i64_add_sat(most, call->shared_len);
 }
 
-/* Rows and columns a full-size mask or bias must have. */
+/* Rows and columns a full-size mask must have. */
 static int64_t rows_needed(const infer_call *call) { return call->one_row ? 1 : call->in.q.s; }
+
+static int64_t all_cols(const infer_call *call) { return i64_add_sat(call->kv_room, call->shared_len); }
 
 static int64_t cols_needed(const infer_call *call)
 {
-    return call->in.paged && !call->context->strict ? longest(&call->kv) : call->kv_room;
-}
-
-/* A decode mask needs the keys that are valid only; strict and paged all that the table reaches. */
-static int64_t decode_cols_needed(const infer_call *call)
-{
-    return call->in.paged && call->context->strict ? call->kv_room : longest(&call->kv);
+    return call->in.paged ? infer_kv_reach(call) : all_cols(call);
 }
 
 /* The mask of the call. One without elements is absent, unless queries or keys are what is missing:
@@ -44,7 +41,7 @@ static int64_t decode_cols_needed(const infer_call *call)
 static const fattn_tensor *mask_of(const infer_call *call)
 {
     const fattn_tensor *m = call->args->atten_mask;
-    const int64_t keys = call->in.paged ? call->kv_room : call->in.k.s;
+    const int64_t keys = call->in.paged ? call->kv_room : all_cols(call);
     return m && tensor_elements(m) == 0 && call->in.q.s > 0 && keys > 0 ? NULL : m;
 }
 
@@ -63,10 +60,9 @@ static bool is_compressed(const fattn_tensor *m)
 static void use_mask(infer_call *call, fattn_problem *problem, bool by_batch, int row_axis)
 {
     const fattn_tensor *m = call->mask;
-    problem->mask = (fattn_mask){.present = true,
-                                 .batch_stride = by_batch ? m->strides[0] : 0,
-                                 .row_stride = row_axis >= 0 ? m->strides[row_axis] : 0,
-                                 .col_stride = m->strides[m->rank - 1]};
+    problem->mask = (fattn_mask){.present = true, .col_stride = m->strides[m->rank - 1]};
+    call->mask_batch_stride = by_batch ? m->strides[0] : 0;
+    call->mask_row_stride = row_axis >= 0 ? m->strides[row_axis] : 0;
     call->dense_mask = true;
 }
 
@@ -95,17 +91,16 @@ static fattn_status read_prefill_mask(infer_call *call, fattn_problem *problem)
 static fattn_status read_decode_mask(infer_call *call, fattn_problem *problem)
 {
     const fattn_tensor *m = call->mask;
-    const bool strict = call->context->strict;
-    const int64_t cols = decode_cols_needed(call), batch = call->n_batch;
+    const int64_t cols = infer_kv_reach(call), batch = call->n_batch;
     const int last = m->rank - 1;
     char shape[TEXT_SIZE];
     bool fits = m->rank >= 2 && m->rank <= 4 && m->shape[last] >= cols;
     if (fits)
         fits =
-            m->shape[0] == batch || (!strict && (m->shape[0] == 1 || (batch == 1 && m->rank == 2)));
+            m->shape[0] == batch || m->shape[0] == 1 || (batch == 1 && m->rank == 2);
     if (fits && m->rank == 4) fits = m->shape[1] == 1;
     if (fits && m->rank > 2)
-        fits = m->shape[last - 1] >= 1 && (!strict || batch == 1 || m->shape[last - 1] == 1);
+        fits = m->shape[last - 1] >= 1;
     REQUIRE(
         fits, FATTN_E_SHAPE,
         "atten_mask: %s; with one query row per batch it must be [%lld,>=%lld], [%lld,1,>=%lld] or "
@@ -159,6 +154,12 @@ static fattn_status check_tokens(const infer_call *call)
     return FATTN_OK;
 }
 
+/* Mode 0 counts its tokens from the upper left corner; with left padding the device ignores them. */
+static bool ignores_tokens(const infer_call *call)
+{
+    return call->mode == 0 && (call->q_padded || call->kv_padded);
+}
+
 static void warn_ignored_tokens(const infer_call *call, const char *why)
 {
     const infer_args *a = call->args;
@@ -177,9 +178,8 @@ static void warn_ignored_tokens(const infer_call *call, const char *why)
 static fattn_status settle_without_mask(infer_call *call)
 {
     const int64_t mode = call->args->sparse_mode;
-    REQUIRE(!call->context->strict || mode == 0, FATTN_E_ARG,
-            "atten_mask: missing; the device wants it in sparse_mode %lld: %s", LL(mode),
-            mode == 1 ? "the full-size mask" : "the compressed mask [2048,2048]");
+    call->mode = mode < 2 ? MODE_ALL : mode;
+    if (mode > 0 && call->context->strict) return FATTN_OK; /* will be refused */
     if (mode == 0) warn_ignored_tokens(call, "without atten_mask");
     if (mode >= 1)
         context_warn(call->context, WARN_INFER_MODE_WITHOUT_MASK,
@@ -187,7 +187,6 @@ static fattn_status settle_without_mask(infer_call *call)
                      mode == 1                            ? "is full attention"
                      : call->one_row && mode != MODE_BAND ? "lets one query row see every key"
                                                           : "applies the mode's own mask");
-    call->mode = mode < 2 ? MODE_ALL : mode;
     return FATTN_OK;
 }
 
@@ -210,8 +209,9 @@ static fattn_status settle_prefill(infer_call *call, fattn_problem *problem)
         TRY(settle_with_mask(call, problem));
     else
         TRY(settle_without_mask(call));
-    if (call->mode == 0 || call->mode == 4) TRY(check_tokens(call));
-    if (!call->one_row || call->context->strict || call->mode != 2) return FATTN_OK;
+    if (ignores_tokens(call)) warn_ignored_tokens(call, "with left padding");
+    if ((call->mode == 0 && !ignores_tokens(call)) || call->mode == 4) TRY(check_tokens(call));
+    if (!call->one_row || call->in.query_rope || call->context->strict || call->mode != 2) return FATTN_OK;
     if (call->mask)
         context_warn(
             call->context, WARN_DECODE_SPARSE_MODE,
@@ -230,7 +230,7 @@ static bool hidden_window(const infer_call *call)
     const infer_args *a = call->args;
     const fattn_dtype dtype = a->query->dtype;
     return call->args->route == ROUTE_BY_SHAPE && strcmp(call->in.letters, "BSH") == 0 &&
-           call->in.paged && a->key->rank == 3 && a->pre_tokens > 0 &&
+           call->in.paged && a->key->rank == 3 && a->pre_tokens > 0 && !call->in.key_shared &&
            (dtype == FATTN_F16 || dtype == FATTN_BF16);
 }
 
@@ -251,13 +251,13 @@ static fattn_status settle_decode_strict(infer_call *call, fattn_problem *proble
 /* true when that window would hide a key. */
 static bool window_hides(const infer_call *call)
 {
-    return hidden_window(call) && call->args->pre_tokens < longest(&call->kv);
+    return hidden_window(call) && call->args->pre_tokens < longest(call);
 }
 
 static void warn_decode(const infer_call *call)
 {
     const infer_args *a = call->args;
-    const int64_t most = longest(&call->kv);
+    const int64_t most = longest(call);
     const bool band_hides = a->sparse_mode == 4 && (a->pre_tokens < most - 1 || a->next_tokens < 0);
     if (a->sparse_mode >= 2 && (call->mask || band_hides))
         context_warn(call->context, WARN_DECODE_SPARSE_MODE,
@@ -289,60 +289,42 @@ static fattn_status settle_decode(infer_call *call, fattn_problem *problem)
 fattn_status infer_mask(infer_call *call, fattn_problem *problem)
 {
     const int64_t mode = call->args->sparse_mode;
-    REQUIRE(mode >= 0 && mode <= 4, FATTN_E_ARG, "sparse_mode: %lld is not in 0..4%s", LL(mode),
-            mode >= 5 && mode <= 8 ? "; 5..8 belong to fusion_attention" : "");
+    const bool tree = call->args->tree_mask && mode == INFER_MODE_TREE;
+    REQUIRE(mode < 5 || mode > 8, FATTN_E_ARG,
+            "sparse_mode: %lld is not in 0..4; 5..8 belong to fusion_attention", LL(mode));
+    REQUIRE(tree || mode != INFER_MODE_TREE, FATTN_E_ARG,
+            "sparse_mode: 9 (tree mask) belongs to fused_infer_attention_score_v2; here it is 0..4");
+    REQUIRE(tree || (mode >= 0 && mode <= 4), FATTN_E_ARG, "sparse_mode: %lld is not in 0..4", LL(mode));
     call->window = INT64_MAX;
     call->mask = mask_of(call);
     if (call->mask) TRY(check_mask_dtype(call->mask));
+    if (tree) return infer_tree(call, problem);
     return call->decode ? settle_decode(call, problem) : settle_prefill(call, problem);
 }
 
-void infer_mask_seq(const infer_call *call, fattn_seq *seq)
+/* Where the sequence's first row and key stand in the mask: left padding counts positions of the tensor. */
+static void place_mask(infer_call *call, int64_t b, fattn_seq *seq)
+{
+    const int64_t col_stride = call->mask->strides[call->mask->rank - 1];
+    if (call->tree) {
+        infer_tree_seq(call, b, seq);
+        return;
+    }
+    const int64_t row = call->q_padded ? infer_q_start(call, b) : 0;
+    const int64_t col = call->kv_padded ? infer_kv_start(call, b) : 0;
+    seq->mask_row_stride = call->mask_row_stride;
+    seq->mask_base = b * call->mask_batch_stride + row * call->mask_row_stride + col * col_stride;
+}
+
+void infer_mask_seq(infer_call *call, int64_t b, fattn_seq *seq)
 {
     const infer_args *a = call->args;
     const int64_t limit = i64_add_sat(seq->q_len, seq->kv_len);
-    mask_translate(seq, call->mode, call->dense_mask, a->pre_tokens, a->next_tokens, 0, false);
+    mask_translate(seq, ignores_tokens(call) ? MODE_ALL : call->mode, call->dense_mask, a->pre_tokens,
+                   a->next_tokens, 0, false);
+    if (call->dense_mask) place_mask(call, b, seq);
     if (call->window < seq->kv_len) seq->band_lo = seq->kv_len - call->window + MUTANT(82, 0, 1);
     if (!call->first_key_only) return;
     seq->band_hi = -limit;
     seq->prefix = i64_min(1, seq->kv_len);
-}
-
-/* ---- pse_shift ----------------------------------------------------------------------------------
- */
-
-fattn_status infer_bias(const infer_call *call, fattn_problem *problem)
-{
-    const fattn_tensor *pse = call->args->pse_shift;
-    const fattn_dtype dtype = call->in.query->dtype;
-    const int64_t rows = rows_needed(call), cols = cols_needed(call);
-    char shape[TEXT_SIZE];
-    if (!pse) return FATTN_OK;
-    REQUIRE(!call->in.packed, FATTN_E_ARG,
-            "pse_shift: input_layout %s has no position bias; use BSH, BSND or BNSD",
-            call->in.letters);
-    REQUIRE(pse->dtype == dtype, FATTN_E_DTYPE, "pse_shift: dtype %s; it must be query's, %s",
-            fattn_dtype_name(pse->dtype), fattn_dtype_name(dtype));
-    bool fits =
-        pse->rank == 4 && (pse->shape[0] == 1 || pse->shape[0] == call->n_batch) &&
-        (pse->shape[1] == call->in.n_heads || (pse->shape[1] == 1 && !call->context->strict)) &&
-        pse->shape[3] >= cols;
-    if (fits) fits = call->decode ? pse->shape[2] == 1 : pse->shape[2] >= rows;
-    REQUIRE(fits, FATTN_E_SHAPE,
-            "pse_shift: %s; it must be [1|%lld,%s%lld,%s%lld,>=%lld] (batch, heads, queries, keys)",
-            tensor_print(pse, shape, sizeof shape), LL(call->n_batch),
-            call->context->strict ? "" : "1|", LL(call->in.n_heads),
-            call->decode ? "" : ">=", LL(rows), LL(cols));
-    problem->bias =
-        (fattn_bias){.kind = BIAS_TENSOR, .dtype = dtype, .col_stride = pse->strides[3]};
-    return FATTN_OK;
-}
-
-void infer_bias_seq(const infer_call *call, fattn_seq *seq)
-{
-    const fattn_tensor *pse = call->args->pse_shift;
-    if (!pse) return;
-    seq->bias_base = pse->shape[0] > 1 ? seq->batch * pse->strides[0] : 0;
-    seq->bias_head_stride = pse->shape[1] > 1 ? pse->strides[1] : 0;
-    seq->bias_row_stride = pse->strides[2];
 }

@@ -12,7 +12,7 @@
 #include "base/error.h"
 #include "base/mutant.h"
 
-enum { NAME_MAX_LETTERS = 16, NAMES_TEXT = 80 };
+enum { NAME_MAX_LETTERS = 16, NAMES_TEXT = 160 };
 
 static const char *join(const char *const *names, char *text, size_t size)
 {
@@ -40,8 +40,17 @@ static void upper(char *out, const char *in)
     out[i] = '\0';
 }
 
+/* "X_Y": queries and dense keys in X, the output in Y. */
+static void split(fattn_inputs *in, const char *name)
+{
+    const char *behind = strchr(name, '_');
+    const int n = behind ? (int)(behind - name) : (int)strlen(name);
+    snprintf(in->letters, sizeof in->letters, "%.*s", n, name);
+    snprintf(in->out_letters, sizeof in->out_letters, "%.7s", behind ? behind + 1 : name);
+}
+
 fattn_status inputs_layout(fattn_context *context, fattn_inputs *in, const char *layout,
-                           bool any_case, const char *const *names, const char *const *later)
+                           bool any_case, const char *const *names)
 {
     char text[NAMES_TEXT], folded[NAME_MAX_LETTERS];
     join(names, text, sizeof text);
@@ -55,15 +64,13 @@ fattn_status inputs_layout(fattn_context *context, fattn_inputs *in, const char 
                      "input_layout: BSNH is read as BSND; the device refuses it");
         wanted = "BSND";
     }
-    REQUIRE(!find(later, wanted), FATTN_E_UNSUPPORTED,
-            "input_layout: \"%s\" is not computed in version " FATTN_VERSION_STRING
-            "; give one of %s",
-            wanted, text);
-    in->letters = find(names, wanted);
-    REQUIRE(in->letters || !find(names, folded), FATTN_E_ARG,
+    const char *name = find(names, wanted);
+    REQUIRE(name || !find(names, folded), FATTN_E_ARG,
             "input_layout: \"%.32s\" must be written in capitals: \"%s\"", layout, folded);
-    REQUIRE(in->letters, FATTN_E_ARG, "input_layout: \"%.32s\" is not one of %s%s", layout, text,
-            strcmp(wanted, "BSNH") == 0 ? "; BSNH is spelt BSND" : "");
+    REQUIRE(name || strcmp(wanted, "BSNH") != 0, FATTN_E_ARG,
+            "input_layout: \"BSNH\" is not one of %s; it is spelt BSND", text);
+    REQUIRE(name, FATTN_E_ARG, "input_layout: \"%.32s\" is not one of %s", layout, text);
+    split(in, name);
     in->packed = layout_packed(in->letters);
     return FATTN_OK;
 }

@@ -16,6 +16,7 @@ enum {
     OP_PROMPT,
     OP_INCRE,
     OP_FUSED_INFER,
+    OP_FUSED_INFER_V2,
     OP_ADVANCE_STEP,
     OP_ATTENTION_UPDATE,
     OP_RING_UPDATE,
@@ -26,13 +27,15 @@ extern const fattn_operator operator_table[OPERATOR_COUNT];
 #define operator_prompt_flash_attention operator_table[OP_PROMPT]
 #define operator_incre_flash_attention operator_table[OP_INCRE]
 #define operator_fused_infer_attention_score operator_table[OP_FUSED_INFER]
+#define operator_fused_infer_attention_score_v2 operator_table[OP_FUSED_INFER_V2]
 #define operator_advance_step_flashattn operator_table[OP_ADVANCE_STEP]
 #define operator_attention_update operator_table[OP_ATTENTION_UPDATE]
 #define operator_ring_attention_update operator_table[OP_RING_UPDATE]
 
 /* Defined in their operator's file. */
 extern const fattn_translator translator_fusion_attention, translator_prompt_flash_attention,
-    translator_incre_flash_attention, translator_fused_infer_attention_score;
+    translator_incre_flash_attention, translator_fused_infer_attention_score,
+    translator_fused_infer_attention_score_v2;
 
 /* The translators of the attention operators, NULL for others; used by verify.c and capabilities.c. */
 const fattn_translator *operator_translator(const fattn_operator *op);

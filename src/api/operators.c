@@ -10,7 +10,7 @@ enum {
     REQUIRED = FATTN_FIELD_REQUIRED,
     IGNORED = FATTN_FIELD_IGNORED,
     LATER = FATTN_FIELD_UNSUPPORTED,
-    LATER_IF_FILLED = FATTN_FIELD_UNSUPPORTED | FATTN_FIELD_EMPTY_ABSENT,
+    HOST = FATTN_FIELD_HOST,
     HEADS = FATTN_FIELD_HEADS
 };
 
@@ -89,7 +89,8 @@ static const fattn_field prompt_flash_attention_fields[] = {
         .help = "keys before the diagonal"),
     ROW(INT, next_tokens, 0, .default_int = 0, .aliases = "next_tockens",
         .help = "keys after the diagonal"),
-    ROW(STRING, input_layout, 0, .default_text = "BSH", .help = "BSH, BSND, BNSD, TND"),
+    ROW(STRING, input_layout, 0, .default_text = "BSH",
+        .help = "BSH, BSND, BNSD, TND, NSD, BNSD_BSND, SH"),
     INT(num_key_value_heads, HEADS, 0, "number of key/value heads; 0 = num_heads"),
     LIST(actual_seq_lengths_kv, 0, "keys per batch; TND: cumulative"),
     INT(sparse_mode, 0, 0, "0..4, see docs/masks.md; 10..14: the same with inner_precise 0"),
@@ -114,7 +115,7 @@ static const fattn_field incre_flash_attention_fields[] = {
     IN(dequant_scale2, LATER, "full int8: scale of the result"),
     IN(quant_scale2, LATER, "int8 output: scale"),
     IN(quant_offset2, LATER, "int8 output: offset"),
-    IN(kv_padding_size, LATER_IF_FILLED, "left padding of the keys"),
+    IN(kv_padding_size, HOST, "i64, one number: rows behind the keys of a left-padded batch"),
     INT(num_heads, HEADS, 1, "number of query heads; 0 = from the layout's N axis"),
     ROW(FLOAT, scale_value, 0, .default_float = 1.0, .aliases = "scale", .help = "score multiplier"),
     ROW(STRING, input_layout, 0, .default_text = "BSH", .help = "BSH, BSND, BNSD"),
@@ -128,12 +129,14 @@ static const fattn_field incre_flash_attention_fields[] = {
 #define ARGS fattn_fused_infer_attention_score_args
 static const fattn_field fused_infer_attention_score_fields[] = {
     IN(query, REQUIRED, "queries, laid out as input_layout says"),
-    IN(key, REQUIRED, "keys, or the key cache"),
-    IN(value, REQUIRED, "values, or the value cache"),
+    IN(key, 0, "keys, or the key cache; or give key_list"),
+    IN(value, 0, "values, or the value cache; or give value_list"),
+    ROW(TENSORS_IN, key_list, 0, .help = "keys, one tensor per batch entry"),
+    ROW(TENSORS_IN, value_list, 0, .help = "values, one tensor per batch entry"),
     IN(pse_shift, 0, "position bias in query's dtype, added after the scale"),
     IN(atten_mask, 0, "bool, i8 or u8, nonzero = masked"),
-    LIST(actual_seq_lengths, 0, "queries per batch; TND: cumulative"),
-    LIST(actual_seq_lengths_kv, 0, "keys per batch; TND without block_table: cumulative"),
+    LIST(actual_seq_lengths, 0, "queries per batch; packed layouts: cumulative"),
+    LIST(actual_seq_lengths_kv, 0, "keys per batch; packed without block_table: cumulative"),
     IN(dequant_scale1, LATER, "full int8: scale of the scores"),
     IN(quant_scale1, LATER, "full int8: scale of the probabilities"),
     IN(dequant_scale2, LATER, "full int8: scale of the result"),
@@ -146,13 +149,13 @@ static const fattn_field fused_infer_attention_score_fields[] = {
     IN(value_antiquant_scale, LATER, "scales of quantised values"),
     IN(value_antiquant_offset, LATER, "offsets of quantised values"),
     ROW(TENSOR_IN, block_table, 0, .aliases = "block_tables", .help = "i32 or i64 [B, M]: paged cache"),
-    IN(query_padding_size, LATER_IF_FILLED, "left padding of the queries"),
-    IN(kv_padding_size, LATER_IF_FILLED, "left padding of the keys"),
-    IN(key_shared_prefix, LATER_IF_FILLED, "keys before everybody's own"),
-    IN(value_shared_prefix, LATER_IF_FILLED, "values before everybody's own"),
-    LIST(actual_shared_prefix_len, LATER, "length of the shared prefix"),
-    IN(query_rope, LATER_IF_FILLED, "rotary part of the queries"),
-    IN(key_rope, LATER_IF_FILLED, "rotary part of the keys"),
+    IN(query_padding_size, HOST, "i64, one number: rows behind the queries of a left-padded batch"),
+    IN(kv_padding_size, HOST, "i64, one number: rows behind the keys of a left-padded batch"),
+    IN(key_shared_prefix, 0, "keys before everybody's own"),
+    IN(value_shared_prefix, 0, "values before everybody's own"),
+    LIST(actual_shared_prefix_len, 0, "length of the shared prefix"),
+    IN(query_rope, 0, "rotary part of the queries"),
+    IN(key_rope, 0, "rotary part of the keys"),
     IN(key_rope_antiquant_scale, IGNORED, "reserved by the family, never used"),
     INT(num_heads, HEADS, 1, "number of query heads; 0 = from the layout's N axis"),
     ROW(FLOAT, scale, 0, .default_float = 1.0, .aliases = "scale_value softmax_scale",
@@ -161,7 +164,7 @@ static const fattn_field fused_infer_attention_score_fields[] = {
         .help = "keys before the diagonal"),
     ROW(INT, next_tokens, 0, .default_int = INT32_MAX, .aliases = "next_tockens",
         .help = "keys after the diagonal"),
-    ROW(STRING, input_layout, 0, .default_text = "BSH", .help = "BSH, BSND, BNSD, TND"),
+    ROW(STRING, input_layout, 0, .default_text = "BSH", .help = "BSH BSND BNSD TND NTD NSD; X_Y: output in Y (docs/calls.md)"),
     INT(num_key_value_heads, HEADS, 0, "number of key/value heads; 0 = num_heads"),
     INT(sparse_mode, 0, 0, "0..4, see docs/masks.md"),
     INT(inner_precise, 0, 0, "0..3; bit 1: rows masked by the mask's values give 0 (strict)"),
@@ -170,7 +173,57 @@ static const fattn_field fused_infer_attention_score_fields[] = {
     INT(key_antiquant_mode, LATER, 0, "granularity of key_antiquant_scale"),
     INT(value_antiquant_mode, LATER, 0, "granularity of value_antiquant_scale"),
     ROW(BOOL, softmax_lse_flag, 0, .help = "compute softmax_lse"),
-    OUT(attention_out, REQUIRED, "the result, query's layout"),
+    OUT(attention_out, REQUIRED, "the result, in the layout behind the _ of input_layout"),
+    OUT(softmax_lse, 0, "fp32 log-sum-exp, [B,N,Sq,1] or [T,N,1]; [1] when the flag is off"),
+};
+#undef ARGS
+
+#define ARGS fattn_fused_infer_attention_score_v2_args
+static const fattn_field fused_infer_attention_score_v2_fields[] = {
+    IN(query, REQUIRED, "queries, laid out as input_layout says"),
+    IN(key, 0, "keys, or the key cache; or give key_list"),
+    IN(value, 0, "values, or the value cache; or give value_list"),
+    ROW(TENSORS_IN, key_list, 0, .help = "keys, one tensor per batch entry"),
+    ROW(TENSORS_IN, value_list, 0, .help = "values, one tensor per batch entry"),
+    IN(query_rope, 0, "rotary part of the queries"),
+    IN(key_rope, 0, "rotary part of the keys"),
+    IN(pse_shift, 0, "position bias in query's dtype, added after the scale"),
+    IN(atten_mask, 0, "bool, i8 or u8, nonzero = masked"),
+    ROW(INTS, actual_seq_qlen, 0, .aliases = "actual_seq_lengths",
+        .help = "queries per batch; packed layouts: cumulative"),
+    ROW(INTS, actual_seq_kvlen, 0, .aliases = "actual_seq_lengths_kv",
+        .help = "keys per batch; packed without block_table: cumulative"),
+    ROW(TENSOR_IN, block_table, 0, .aliases = "block_tables", .help = "i32 or i64 [B, M]: paged cache"),
+    IN(dequant_scale_query, LATER, "scales of quantised queries"),
+    IN(dequant_scale_key, LATER, "scales of quantised keys"),
+    IN(dequant_offset_key, LATER, "offsets of quantised keys"),
+    IN(dequant_scale_value, LATER, "scales of quantised values"),
+    IN(dequant_offset_value, LATER, "offsets of quantised values"),
+    IN(dequant_scale_key_rope, IGNORED, "reserved by the family, never used"),
+    IN(quant_scale_out, LATER, "int8 output: scale"),
+    IN(quant_offset_out, LATER, "int8 output: offset"),
+    IN(quant_scale_p, IGNORED, "reserved by the family, never used"),
+    IN(learnable_sink, 0, "bf16 (or f32) [N], a logit per query head without a value"),
+    ROW(INT, num_query_heads, HEADS, .default_int = 1, .aliases = "num_heads",
+        .help = "number of query heads; 0 = from the layout's N axis"),
+    INT(num_key_value_heads, HEADS, 0, "number of key/value heads; 0 = num_query_heads"),
+    ROW(FLOAT, softmax_scale, 0, .default_float = 1.0, .aliases = "scale scale_value",
+        .help = "score multiplier"),
+    ROW(INT, pre_tokens, 0, .default_int = INT32_MAX, .aliases = "pre_tockens",
+        .help = "keys before the diagonal"),
+    ROW(INT, next_tokens, 0, .default_int = INT32_MAX, .aliases = "next_tockens",
+        .help = "keys after the diagonal"),
+    ROW(STRING, input_layout, 0, .default_text = "BSH",
+        .help = "BSH BSND BNSD TND NTD NSD; X_Y: output in Y (docs/calls.md)"),
+    INT(sparse_mode, 0, 0, "0..4 and 9 (tree mask), see docs/masks.md"),
+    INT(block_size, 0, 0, "rows per block of the cache; ignored without block_table"),
+    INT(query_quant_mode, LATER, 0, "granularity of dequant_scale_query"),
+    INT(key_quant_mode, LATER, 0, "granularity of dequant_scale_key"),
+    INT(value_quant_mode, LATER, 0, "granularity of dequant_scale_value"),
+    INT(inner_precise, 0, 0, "0..3; bit 1: rows masked by the mask's values give 0 (strict)"),
+    ROW(BOOL, return_softmax_lse, 0, .aliases = "softmax_lse_flag", .help = "compute softmax_lse"),
+    INT(out_dtype, LATER, -1, "type code of a quantised output; -1 = none"),
+    OUT(attention_out, REQUIRED, "the result, in the layout behind the _ of input_layout"),
     OUT(softmax_lse, 0, "fp32 log-sum-exp, [B,N,Sq,1] or [T,N,1]; [1] when the flag is off"),
 };
 #undef ARGS
@@ -240,6 +293,7 @@ OPERATOR(fusion_attention)
 OPERATOR(prompt_flash_attention)
 OPERATOR(incre_flash_attention)
 OPERATOR(fused_infer_attention_score)
+OPERATOR(fused_infer_attention_score_v2)
 OPERATOR(advance_step_flashattn)
 OPERATOR(attention_update)
 OPERATOR(ring_attention_update)
@@ -257,6 +311,8 @@ const fattn_operator operator_table[OPERATOR_COUNT] = {
     [OP_PROMPT] = ENTRY(prompt_flash_attention, 1, "prefill attention"),
     [OP_INCRE] = ENTRY(incre_flash_attention, 1, "decode attention, one query row per batch"),
     [OP_FUSED_INFER] = ENTRY(fused_infer_attention_score, 2, "unified inference attention"),
+    [OP_FUSED_INFER_V2] = ENTRY(fused_infer_attention_score_v2, 2,
+                                "unified inference attention: sink, tree mask"),
     [OP_ADVANCE_STEP] = ENTRY(advance_step_flashattn, 0, "the integers of one decode step, in place"),
     [OP_ATTENTION_UPDATE] = ENTRY(attention_update, 2, "merge of partial results by log-sum-exp"),
     [OP_RING_UPDATE] = ENTRY(ring_attention_update, 3, "merge of two partial training results"),
@@ -304,6 +360,7 @@ const fattn_translator *operator_translator(const fattn_operator *op)
         [OP_PROMPT] = &translator_prompt_flash_attention,
         [OP_INCRE] = &translator_incre_flash_attention,
         [OP_FUSED_INFER] = &translator_fused_infer_attention_score,
+        [OP_FUSED_INFER_V2] = &translator_fused_infer_attention_score_v2,
     };
     for (int i = 0; i < OPERATOR_COUNT; i++)
         if (op == &operator_table[i]) return translators[i];

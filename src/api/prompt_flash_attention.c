@@ -5,7 +5,8 @@
 #include "api/operator.h"
 #include "base/mutant.h"
 
-static const char *const layout_names[] = {"BSH", "BSND", "BNSD", "TND", NULL};
+static const char *const layout_names[] = {"BSH", "BSND",      "BNSD", "TND",
+                                           "NSD", "BNSD_BSND", "SH",   NULL};
 
 /* sparse_mode 10..14: the device's hidden switch, sparse_mode - 10 with inner_precise 0. */
 enum { PRECISE_MODE_FIRST = 10, PRECISE_MODE_LAST = 14 };
@@ -27,6 +28,7 @@ static infer_args normal_form(const fattn_prompt_flash_attention_args *a)
         .layouts = layout_names,
         .layout = a->input_layout,
         .num_heads = a->num_heads,
+        .heads_name = "num_heads",
         .num_key_value_heads = a->num_key_value_heads,
         .scale = a->scale_value,
         .scale_name = "scale_value",
@@ -53,7 +55,11 @@ static void bind(const void *args, fattn_ptrs *ptrs)
 }
 
 const fattn_translator translator_prompt_flash_attention = {
-    .op = &operator_prompt_flash_attention, .translate = translate, .bind = bind};
+    .op = &operator_prompt_flash_attention,
+    .layouts = layout_names,
+    .translate = translate,
+    .bind = bind,
+    .refused = infer_refused};
 
 void fattn_prompt_flash_attention_args_init(fattn_prompt_flash_attention_args *args)
 {

@@ -14,6 +14,7 @@
 
 #include "api/arrays.h"
 #include "api/operator.h"
+#include "api/strict.h"
 #include "base/ints.h"
 #include "base/mutant.h"
 #include "core/layout.h"
@@ -171,7 +172,7 @@ static fattn_status read_bounds(ring *r)
     return FATTN_OK;
 }
 
-static fattn_status check(const ring_args *a, fattn_args_need need, ring *r)
+static fattn_status check_args(const ring_args *a, fattn_args_need need, ring *r)
 {
     TRY(operator_args_check(op, a, need));
     *r = (ring){.args = a};
@@ -179,9 +180,16 @@ static fattn_status check(const ring_args *a, fattn_args_need need, ring *r)
     TRY(check_dtypes(a));
     TRY(read_shape(a, r));
     TRY(check_tensors(r));
-    if (!r->tnd) return FATTN_OK;
-    TRY(check_list(r));
-    return need == ARGS_DATA ? read_bounds(r) : FATTN_OK;
+    return r->tnd ? check_list(r) : FATTN_OK;
+}
+
+static fattn_status check(const fattn_context *context, const ring_args *a, fattn_args_need need,
+                          ring *r)
+{
+    fattn_status status = check_args(a, need, r);
+    if (status == FATTN_OK) status = strict_check(&strict_ring_update, STAGE_CALL, context, a);
+    if (status == FATTN_OK && r->tnd && need == ARGS_DATA) status = read_bounds(r);
+    return strict_refused(&strict_ring_update, context, status);
 }
 
 /* The sequence of token t: the last i with bound(i) <= t. */
@@ -293,14 +301,19 @@ void fattn_ring_attention_update_args_init(fattn_ring_attention_update_args *arg
     operator_args_init(op, args);
 }
 
+static fattn_status call(fattn_context *context, const void *given)
+{
+    const fattn_ring_attention_update_args *args = given;
+    ring r;
+    TRY(check(context, args, ARGS_DATA, &r));
+    if (r.n > 0) context_parallel(context, merge_token, &r, r.s * r.b);
+    return FATTN_OK;
+}
+
 fattn_status fattn_ring_attention_update(fattn_context *context,
                                          const fattn_ring_attention_update_args *args)
 {
-    ring r;
-    TRY(context_resolve(&context));
-    TRY(check(args, ARGS_DATA, &r));
-    if (r.n > 0) context_parallel(context, merge_token, &r, r.s * r.b);
-    return FATTN_OK;
+    return exec_call_simple(context, op, args, call);
 }
 
 fattn_status fattn_ring_attention_update_shapes(fattn_context *context,
@@ -310,7 +323,7 @@ fattn_status fattn_ring_attention_update_shapes(fattn_context *context,
     ring r;
     REQUIRE(outputs, FATTN_E_ARG, "%s: outputs is NULL; pass room for 3 tensors", op->name);
     TRY(context_resolve(&context));
-    TRY(check(args, ARGS_SHAPES, &r));
+    TRY(check(context, args, ARGS_SHAPES, &r));
     const fattn_tensor *like[] = {args->prev_attn_out, args->prev_softmax_max,
                                   args->prev_softmax_sum};
     for (int i = 0; i < 3; i++)
@@ -325,7 +338,7 @@ fattn_status fattn_ring_attention_update_workspace(fattn_context *context,
     ring r;
     REQUIRE(bytes, FATTN_E_ARG, "%s: bytes is NULL; pass where to store the size", op->name);
     TRY(context_resolve(&context));
-    TRY(check(args, ARGS_SHAPES, &r));
+    TRY(check(context, args, ARGS_SHAPES, &r));
     *bytes = 0;
     return FATTN_OK;
 }
@@ -336,6 +349,6 @@ fattn_status fattn_ring_attention_update_plan(fattn_context *context,
 {
     ring r;
     TRY(context_resolve(&context));
-    TRY(check(args, ARGS_SHAPES, &r));
+    TRY(check(context, args, ARGS_SHAPES, &r));
     return exec_plan_simple(context, op, args, plan);
 }

@@ -38,18 +38,28 @@ static arena_chunk *chunk_push(fattn_arena *arena, size_t bytes)
     return chunk;
 }
 
-void *arena_alloc(fattn_arena *arena, size_t count, size_t size)
+static void *take(fattn_arena *arena, size_t bytes)
 {
-    size_t bytes;
-    if (!request_bytes(count, size, &bytes)) return NULL;
-
     arena_chunk *chunk = arena->last;
     if (!chunk || chunk->capacity - chunk->used < bytes) chunk = chunk_push(arena, bytes);
     if (!chunk) return NULL;
 
     unsigned char *memory = (unsigned char *)chunk + chunk->used;
     chunk->used += bytes;
-    return memset(memory, 0, bytes);
+    return memory;
+}
+
+void *arena_alloc_raw(fattn_arena *arena, size_t count, size_t size)
+{
+    size_t bytes;
+    return request_bytes(count, size, &bytes) ? take(arena, bytes) : NULL;
+}
+
+void *arena_alloc(fattn_arena *arena, size_t count, size_t size)
+{
+    size_t bytes;
+    void *memory = request_bytes(count, size, &bytes) ? take(arena, bytes) : NULL;
+    return memory ? memset(memory, 0, bytes) : NULL;
 }
 
 void arena_free(fattn_arena *arena)

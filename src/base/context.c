@@ -11,6 +11,7 @@
 #include "base/env.h"
 #include "base/error.h"
 #include "base/ints.h"
+#include "base/messages.h"
 #include "base/mutant.h"
 #include "base/pool.h"
 
@@ -123,6 +124,40 @@ static fattn_status settle_backend(fattn_context *context, const char *option)
     return FATTN_OK;
 }
 
+static fattn_status check_language(void)
+{
+    const char *wanted = env_get()->language;
+    REQUIRE(!wanted || message_language_from_name(wanted) >= 0, FATTN_E_ARG,
+            "FATTN_LANG: \"%s\" is not a language; there are en, zh", wanted);
+    return FATTN_OK;
+}
+
+/* FATTN_LOG: words with commas between them; every word but 0 lets warnings out, too. */
+static fattn_status settle_log(fattn_context *context)
+{
+    static const struct {
+        const char *word;
+        bool log;
+        unsigned record;
+    } words[] = {{"0", false, 0}, {"1", true, 0}, {"plan", true, RECORD_PLAN}, {"call", true, RECORD_CALL}};
+    const char *all = env_get()->log_words;
+
+    if (context->dump_dir) context->record |= RECORD_DUMP;
+    for (const char *at = all ? all : ""; *at; at += *at == ',') {
+        const size_t n = strcspn(at, ",");
+        bool known = false;
+        for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+            if (strlen(words[i].word) != n || strncmp(words[i].word, at, n) != 0) continue;
+            context->log |= words[i].log;
+            context->record |= words[i].record;
+            known = true;
+        }
+        REQUIRE(known, FATTN_E_ARG, "FATTN_LOG: \"%s\" is not made of the words 0, 1, plan, call", all);
+        at += n;
+    }
+    return FATTN_OK;
+}
+
 static fattn_status settle_threads(fattn_context *context, const fattn_context_options *options)
 {
     const char *text = env_get()->threads_text;
@@ -149,13 +184,15 @@ static fattn_status settle(fattn_context *context, const fattn_context_options *
 
     *context = (fattn_context){
         .strict = MUTANT(2, options->strict < 0, true) ? env_get()->strict : options->strict == 1,
-        .log = env_get()->log,
+        .dump_dir = env_get()->dump_dir,
         .compute = options->compute,
         .allocator = options->allocator.alloc ? options->allocator : libc,
         .executor = options->executor,
         .warn = options->warn,
         .warn_self = options->warn_self,
     };
+    TRY(check_language());
+    TRY(settle_log(context));
     TRY(settle_isa(context, options->isa));
     TRY(settle_backend(context, options->backend));
     return settle_threads(context, options);

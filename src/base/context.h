@@ -7,10 +7,15 @@
 #include "base/cpuinfo.h"
 #include "fattn/context.h"
 
+/* What is written down of every call, exec/record.h; 0 = nothing. */
+enum { RECORD_PLAN = 1, RECORD_CALL = 2, RECORD_DUMP = 4 };
+
 struct fattn_context {
     int threads; /* workers a parallel loop may use, executor's n_workers if given */
     bool strict;
-    bool log;
+    bool log;             /* warnings to stderr when there is no callback */
+    unsigned record;      /* RECORD_* */
+    const char *dump_dir; /* with RECORD_DUMP */
     fattn_isa isa;
     const char *backend; /* NULL = any */
     fattn_compute compute;
@@ -48,6 +53,10 @@ typedef enum warn_place {
     WARN_LENGTHS_IGNORED,
     WARN_PREFIX_IGNORED,
     WARN_START_INDEX_IGNORED,
+    WARN_PADDING_IGNORED,
+    WARN_UNDOCUMENTED_SIZE,  /* strict */
+    WARN_INNER_PRECISE_BITS, /* strict */
+    WARN_DUMP_FAILED,
     WARN_PLACE_COUNT
 } warn_place;
 
@@ -55,6 +64,9 @@ typedef enum warn_place {
 const char *warn_place_name(warn_place place);
 void context_warn(fattn_context *context, warn_place place, const char *format, ...)
     FATTN_PRINTF(3, 4);
+/* The whole text to stderr at once, so that lines of several threads do not mix. */
+void log_write(const char *text, size_t length);
+
 /* Forgets what was warned about; for tests. */
 void warn_reset(void);
 

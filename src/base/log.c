@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* log.c — warnings: each place speaks once per process, to the context's callback or, when
- * FATTN_LOG is set, to stderr. A context that can tell nobody uses up no warning. */
+ * FATTN_LOG is set, to stderr. A context that can tell nobody uses up no warning. A record that was asked
+ * for and cannot be written is told on stderr in any event. */
+#include <errno.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "base/context.h"
+#include "base/messages.h"
 #include "base/mutant.h"
 
-enum { SENTENCE_BYTES = 512 };
+enum { SENTENCE_BYTES = 1024 };
 
 static atomic_bool warned[WARN_PLACE_COUNT];
 
@@ -30,25 +34,41 @@ const char *warn_place_name(warn_place place)
         [WARN_LENGTHS_IGNORED] = "lengths_ignored",
         [WARN_PREFIX_IGNORED] = "prefix_ignored",
         [WARN_START_INDEX_IGNORED] = "start_index_ignored",
+        [WARN_PADDING_IGNORED] = "padding_ignored",
+        [WARN_UNDOCUMENTED_SIZE] = "undocumented_size",
+        [WARN_INNER_PRECISE_BITS] = "inner_precise_bits",
+        [WARN_DUMP_FAILED] = "dump_failed",
     };
     return names[place];
 }
 
 void context_warn(fattn_context *context, warn_place place, const char *format, ...)
 {
-    if (MUTANT(9, !context->warn && !context->log, false)) return;
+    const bool heard = context->warn || context->log || place == WARN_DUMP_FAILED;
+    if (MUTANT(9, !heard, false)) return;
     if (atomic_exchange(&warned[place], true)) return;
 
     char sentence[SENTENCE_BYTES];
     va_list args;
     va_start(args, format);
-    vsnprintf(sentence, sizeof sentence, format, args);
+    message_print(sentence, sizeof sentence, format, args);
     va_end(args);
 
     if (context->warn)
         context->warn(context->warn_self, warn_place_name(place), sentence);
     else
         fprintf(stderr, "fattn: warning (%s): %s\n", warn_place_name(place), sentence);
+}
+
+void log_write(const char *text, size_t length)
+{
+    while (length > 0) {
+        const ssize_t n = write(STDERR_FILENO, text, length);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) return; /* nobody is there to be told */
+        text += n;
+        length -= (size_t)n;
+    }
 }
 
 void warn_reset(void)

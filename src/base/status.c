@@ -7,20 +7,35 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
+#include "base/messages.h"
 #include "base/mutant.h"
 
-enum { MESSAGE_BYTES = 512 };
+enum { MESSAGE_BYTES = 1024 };
 
 static _Thread_local char message[MESSAGE_BYTES];
+static _Thread_local const char *said = ""; /* the English format behind it */
 
 fattn_status error_set(fattn_status status, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    vsnprintf(message, sizeof message, format, args);
+    message_print(message, sizeof message, format, args);
     va_end(args);
+    said = format;
     return status;
+}
+
+const char *error_format(void) { return said; }
+
+void error_append(const char *format, ...)
+{
+    const size_t used = strlen(message);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(message + used, sizeof message - used, format, args);
+    va_end(args);
 }
 
 const char *fattn_error_message(void) { return message; }

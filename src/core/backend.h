@@ -5,6 +5,7 @@
 
 #include "base/context.h"
 #include "core/problem.h"
+#include "fattn/explain.h"
 
 typedef struct fattn_backend {
     const char *name;
@@ -18,6 +19,8 @@ typedef struct fattn_backend {
                 const fattn_ptrs *ptrs, void *workspace);
     /* One short phrase for fattn_plan_describe(), e.g. "avx512, 96 items"; snprintf-style. */
     int (*describe)(const void *state, char *buffer, size_t size);
+    /* Adds what the plan decided: isa, items and everything below them in fattn/explain.h. */
+    void (*explain)(const fattn_problem *problem, const void *state, fattn_explanation *out);
 } fattn_backend;
 
 extern const fattn_backend fattn_backend_cpu, fattn_backend_ref;

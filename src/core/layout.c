@@ -115,6 +115,31 @@ fattn_status layout_read(fattn_axes *axes, const char *letters, const fattn_tens
     return FATTN_OK;
 }
 
+fattn_status layout_read_nz(fattn_axes *axes, const fattn_tensor *tensor, const char *name)
+{
+    enum { BLOCKS, HEADS, CHUNKS, ROWS, COLUMNS, NZ_RANK };
+    TRY(tensor_check(tensor, name, false));
+    char shape[SHAPE_TEXT];
+    const int64_t *n = tensor->shape, *stride = tensor->strides;
+    REQUIRE(tensor->rank == NZ_RANK && n[COLUMNS] > 0, FATTN_E_SHAPE,
+            "%s: shape %s is no NZ cache; that is [blocks, Nkv, D/c, rows, c] with c columns per chunk",
+            name, tensor_print(tensor, shape, sizeof shape));
+    int64_t strides[AXIS_COUNT] = {stride[BLOCKS], stride[ROWS], stride[HEADS], stride[COLUMNS]};
+    const int64_t extent[AXIS_COUNT] = {n[BLOCKS], n[ROWS], n[HEADS], n[CHUNKS] * n[COLUMNS]};
+    strides_tidy(extent, strides);
+    *axes = (fattn_axes){.b = extent[AXIS_B],
+                         .s = extent[AXIS_S],
+                         .n = extent[AXIS_N],
+                         .d = extent[AXIS_D],
+                         .b_stride = strides[AXIS_B],
+                         .s_stride = strides[AXIS_S],
+                         .n_stride = strides[AXIS_N],
+                         .d_stride = strides[AXIS_D],
+                         .chunk = n[COLUMNS],
+                         .chunk_stride = tensor_elements(tensor) > 0 && n[CHUNKS] > 1 ? stride[CHUNKS] : 0};
+    return FATTN_OK;
+}
+
 int layout_shape(int64_t shape[FATTN_MAX_RANK], const char *letters, int64_t b, int64_t s,
                  int64_t n, int64_t d)
 {

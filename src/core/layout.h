@@ -10,6 +10,7 @@
 typedef struct fattn_axes {
     int64_t b, s, n, d;
     int64_t b_stride, s_stride, n_stride, d_stride;
+    int64_t chunk, chunk_stride; /* columns in chunks of `chunk`, chunk_stride apart; 0 = in one strip */
 } fattn_axes;
 
 /* Reads `tensor` as `letters` says. `heads` is the head count that splits an H axis (unused otherwise;
@@ -17,6 +18,9 @@ typedef struct fattn_axes {
  * sentence. Strides of extents <= 1 may be anything. */
 fattn_status layout_read(fattn_axes *axes, const char *letters, const fattn_tensor *tensor,
                          int64_t heads, const char *name);
+
+/* Reads an NZ cache [blocks, N, D/c, rows, c]: b = blocks, s = rows, chunks of c columns. */
+fattn_status layout_read_nz(fattn_axes *axes, const fattn_tensor *tensor, const char *name);
 
 /* Shape of a contiguous tensor with these axes in the order of `letters`; returns the rank. */
 int layout_shape(int64_t shape[FATTN_MAX_RANK], const char *letters, int64_t b, int64_t s, int64_t n,

@@ -114,8 +114,7 @@ bool mask_hides(const fattn_problem *p, const fattn_ptrs *ptrs, const fattn_seq 
                 int64_t i, int64_t j)
 {
     const fattn_mask *mask = &p->mask;
-    if (!mask->present) return false;
-    return ptrs->mask[seq->batch * mask->batch_stride + head * mask->head_stride +
-                      (seq->mask_row0 + i) * mask->row_stride +
-                      (seq->mask_col0 + j) * mask->col_stride] != 0;
+    if (!mask->present || j < seq->mask_from) return false;
+    return ptrs->mask[seq->mask_base + head * mask->head_stride + i * seq->mask_row_stride +
+                      (j - seq->mask_from) * mask->col_stride] != 0;
 }

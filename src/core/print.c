@@ -93,9 +93,12 @@ int problem_print(const fattn_problem *p, char *buffer, size_t size)
     if (p->q.n_parts == 2) add(&out, " rope %lld", (long long)p->q.part[1].d);
     add_lengths(&out, p);
     if (p->k.page_rows) add(&out, " paged %lld", (long long)p->k.page_rows);
+    if (p->k.part[0].chunk) add(&out, " chunk %lld", (long long)p->k.part[0].chunk);
+    if (p->shared_len) add(&out, " shared %lld", (long long)p->shared_len);
+    if (p->k.list) add(&out, " list");
     add(&out, " scale %g", p->scale);
     add_band(&out, p);
-    if (p->mask.present) add(&out, " mask");
+    if (p->mask.present) add(&out, p->n_seqs && p->seqs[0].mask_from > 0 ? " tree_mask" : " mask");
     if (p->bias.kind != BIAS_NONE)
         add(&out, " bias=%s%s", bias_names[p->bias.kind], p->bias.before_scale ? "*scale" : "");
     if (p->sink) add(&out, " sink");

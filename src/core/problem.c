@@ -7,7 +7,7 @@
 #include "base/ints.h"
 #include "base/mutant.h"
 
-static void seq_assert(const fattn_seq *seq)
+static void seq_assert(const fattn_problem *p, const fattn_seq *seq)
 {
     assert(seq->batch >= 0);
     assert(seq->q_row0 >= 0 && seq->q_len >= 0);
@@ -17,7 +17,9 @@ static void seq_assert(const fattn_seq *seq)
     assert(seq->band_lo >= -limit && seq->band_lo <= limit);
     assert(seq->band_hi >= -limit && seq->band_hi <= limit);
     assert(seq->prefix >= 0 && seq->prefix <= seq->kv_len);
-    (void)limit;
+    assert(seq->mask_from >= 0 && seq->mask_from <= seq->kv_len);
+    assert(seq->pad || seq->kv_len >= p->shared_len);
+    (void)limit, (void)p;
 }
 
 static void view_assert(const fattn_view *view, int64_t columns)
@@ -26,7 +28,7 @@ static void view_assert(const fattn_view *view, int64_t columns)
     assert(view->page_rows >= 0 && view->n_pages >= 0);
     int64_t d = 0;
     for (int i = 0; i < view->n_parts; i++) {
-        assert(view->part[i].d >= 0);
+        assert(view->part[i].d >= 0 && view->part[i].chunk >= 0);
         d += view->part[i].d;
     }
     assert(d == columns);
@@ -49,8 +51,11 @@ void problem_assert(const fattn_problem *p)
     assert(p->q.page_rows == 0 && p->out.page_rows == 0);
     assert(p->k.page_rows == 0 || p->table.dtype == FATTN_I32 || p->table.dtype == FATTN_I64);
 
+    assert(!p->k.list == !p->v.list && (!p->k.list || (p->k.page_rows == 0 && p->k.n_parts == 1)));
+    assert(p->shared_len >= 0 && (p->shared_len == 0 || p->k.n_parts == 1));
+    if (p->shared_len > 0) view_assert(&p->k_shared, p->d_qk), view_assert(&p->v_shared, p->d_v);
     assert(p->n_seqs >= 0 && (p->seqs || p->n_seqs == 0));
-    for (int64_t s = 0; s < p->n_seqs; s++) seq_assert(&p->seqs[s]);
+    for (int64_t s = 0; s < p->n_seqs; s++) seq_assert(p, &p->seqs[s]);
 
     assert(!p->want_max_sum || p->stats_replicas >= 1);
     assert(!p->bias.before_scale || p->bias.kind == BIAS_NONE || p->bias.kind == BIAS_TENSOR ||

@@ -11,20 +11,25 @@
 #define FATTN_CORE_PROBLEM_H
 
 #include "base/arena.h"
+#include "base/mutant.h"
 #include "fattn/status.h"
 
 /* Where row (batch, head, s) of one operand starts: base + batch*batch_stride + head*head_stride
  * + s*row_stride, columns col_stride apart. Paged: s lies in page table[batch*table_batch + (s /
- * page_rows)*table_col], at page*page_stride + head*head_stride + (s % page_rows)*row_stride. */
+ * page_rows)*table_col], at page*page_stride + head*head_stride + (s % page_rows)*row_stride.
+ * Chunked (NZ caches): column c stands at (c / chunk)*chunk_stride + (c % chunk)*col_stride. */
 typedef struct fattn_part {
     int64_t d; /* columns */
     int64_t batch_stride, head_stride, row_stride, col_stride, page_stride;
+    int64_t chunk, chunk_stride; /* chunk 0 = columns lie in one strip */
 } fattn_part;
 
 typedef struct fattn_view {
     fattn_dtype dtype;
     int n_parts;        /* 1, or 2: nope and rope columns, each with its own address */
     fattn_part part[2];
+    const fattn_part *list; /* tensor list: part[0] of each batch entry, which has an address of its own;
+                               arena, NULL = one tensor */
     int64_t page_rows;  /* 0 = not paged */
     int64_t n_pages;    /* pages in the cache, for the check of used ids */
 } fattn_view;
@@ -38,11 +43,13 @@ typedef struct fattn_table { /* block table of a paged problem */
 typedef struct fattn_seq {
     int64_t batch;            /* index for the views' batch stride, masks, biases and block table */
     int64_t q_row0, q_len;    /* rows of the q and out views */
-    int64_t kv_row0, kv_len;  /* rows of the k and v views */
+    int64_t kv_row0, kv_len;  /* kv_len counts the shared prefix; key j is row j of the shared views for
+                                 j < shared_len, else row kv_row0 + j - shared_len of the k and v views */
     int64_t band_lo, band_hi; /* visible keys of row i: [max(0, i+band_lo), min(kv_len, max(prefix,
                                  i+band_hi+1))); clamped to +-(q_len + kv_len) */
     int64_t prefix;
-    int64_t mask_row0, mask_col0;          /* origin of this sequence in the dense mask */
+    int64_t mask_from;                     /* the dense mask speaks of keys [mask_from, kv_len) only */
+    int64_t mask_base, mask_row_stride;    /* element offset of (head 0, row 0, key mask_from) in it */
     int64_t bias_base;                     /* element offset of (head 0, row 0, col 0) in the bias */
     int64_t bias_head_stride, bias_row_stride;
     int64_t distance0;                     /* slopes: distance = |j - i + distance0| */
@@ -70,7 +77,7 @@ typedef struct fattn_bias {
 
 typedef struct fattn_mask { /* dense, one byte per cell, nonzero = masked */
     bool present;
-    int64_t batch_stride, head_stride, row_stride, col_stride; /* 0 = broadcast */
+    int64_t head_stride, col_stride; /* 0 = broadcast; base and row stride are per sequence */
 } fattn_mask;
 
 /* What a row without a key yields. */
@@ -84,6 +91,8 @@ typedef struct fattn_problem {
     int64_t n_heads, n_kv_heads, group; /* query heads, kv heads, n_heads / n_kv_heads */
     int64_t d_qk, d_v;                  /* d_qk over all parts */
     fattn_view q, k, v, out;            /* q, k: equal parts; out, v: one part */
+    int64_t shared_len;                 /* keys that stand before every sequence's own; 0 = none */
+    fattn_view k_shared, v_shared;      /* used when shared_len > 0; one part, no pages, batch stride 0 */
     fattn_table table;                  /* used when k.page_rows > 0 */
     fattn_seq *seqs;                    /* arena */
     int64_t n_seqs;
@@ -107,6 +116,8 @@ typedef struct fattn_problem {
 /* The addresses of one run; absent ones NULL. */
 typedef struct fattn_ptrs {
     const void *q[2], *k[2], *v;
+    const void *k_shared, *v_shared;
+    const fattn_tensor *const *k_list, *const *v_list; /* by batch entry; used where the view has a list */
     const void *table;
     const uint8_t *mask;
     const void *bias; /* tensor or slopes */
@@ -129,6 +140,28 @@ int64_t table_page(const fattn_problem *p, const void *table, int64_t batch, int
 /* Element offset of (batch, head, row) of one part of a view. Paged views read the table. */
 int64_t view_offset(const fattn_problem *p, const fattn_view *view, int part, const void *table,
                     int64_t batch, int64_t head, int64_t row);
+
+/* Element offset of column c from the start of its row. */
+static inline int64_t part_column(const fattn_part *part, int64_t c)
+{
+    if (part->chunk == 0) return c * part->col_stride;
+    return c / part->chunk * MUTANT(99, part->chunk_stride, part->chunk) +
+           c % part->chunk * part->col_stride;
+}
+
+typedef enum fattn_operand { OPERAND_KEY, OPERAND_VALUE } fattn_operand;
+
+/* Rows of keys or values that lie part->row_stride apart. */
+typedef struct fattn_span {
+    const void *at;         /* the first row's column 0 of this part */
+    const fattn_part *part; /* strides of these rows */
+    int64_t n;              /* how many */
+} fattn_span;
+
+/* Where key (or value) j of a sequence lies, and how many of the n >= 1 rows from there follow in the same
+ * stride: pages, shared prefixes and tensor lists end a span. The only place that reads a block table. */
+fattn_span view_span(const fattn_problem *p, const fattn_ptrs *ptrs, const fattn_seq *seq,
+                     fattn_operand operand, int part, int64_t kv_head, int64_t j, int64_t n);
 
 /* The short canonical form, for logs and fattn_plan_describe(); returns the length snprintf-style. */
 int problem_print(const fattn_problem *p, char *buffer, size_t size);

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/mutant.h"
+#include "cpu/explain.h"
 #include "cpu/finish.h"
 #include "cpu/forward.h"
 #include "cpu/isa.h"
@@ -131,8 +132,20 @@ static void run_plan(fattn_context *context, const fattn_problem *problem, const
 static int describe(const void *state, char *buffer, size_t size)
 {
     const fattn_cpu_plan *plan = state;
-    return snprintf(buffer, size, "%s, %lld items", plan->kernels->name, (long long)plan->n_works);
+    const int64_t dots = plan->n_dots;
+    return snprintf(buffer, size, "%s, %lld items (%lld tile, %lld dot), %lld merges", plan->kernels->name,
+                    (long long)plan->n_works, (long long)(plan->n_works - dots), (long long)dots,
+                    (long long)plan->n_merges);
 }
 
-const fattn_backend fattn_backend_cpu = {
-    .name = "cpu", .accepts = accepts, .plan = make_plan, .run = run_plan, .describe = describe};
+static void explain(const fattn_problem *problem, const void *state, fattn_explanation *out)
+{
+    explain_cpu(problem, state, out);
+}
+
+const fattn_backend fattn_backend_cpu = {.name = "cpu",
+                                         .accepts = accepts,
+                                         .plan = make_plan,
+                                         .run = run_plan,
+                                         .describe = describe,
+                                         .explain = explain};

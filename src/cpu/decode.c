@@ -24,29 +24,33 @@ static block block_from(int64_t j, int64_t end)
     return (block){.j = j, .at = at, .n = (int)i64_clamp(end - j, 0, TILE_KEYS - at)};
 }
 
-static void find_rows(const fattn_source *source, const block *b, float *scratch, fattn_runs *runs)
-{
-    if (gather_direct(source))
-        gather_runs(source, b->j, b->n, runs);
-    else
-        gather_copy(source, b->j, b->n, scratch, runs);
-}
-
 /* The rows that will be read after run `index` of another list, or NULL. */
 static const void *ahead_of(const fattn_runs *next, int index)
 {
     return next && index < next->count ? next->run[index].at : NULL;
 }
 
+static fattn_strips strips_of(const fattn_run *run)
+{
+    return (fattn_strips){.at = run->at, .ld = run->ld, .stride = run->stride, .chunk = run->chunk};
+}
+
 static void dot_keys(const fattn_item *it, const block *b, const fattn_runs *keys,
                      const fattn_runs *next)
 {
-    const fattn_dot_fn dot = it->kernels->dot[item_dtype(it->p->k.dtype)];
+    const fattn_kernels *kernels = it->kernels;
     const fattn_scratch *s = it->scratch;
+    const int rows = it->work->rows, d = (int)it->p->d_qk;
     for (int i = 0; i < keys->count; i++) {
         const fattn_run *run = &keys->run[i];
-        dot(s->scores + b->at + run->first, s->q, (ptrdiff_t)s->ldk, run->at, keys->ld,
-            it->work->rows, run->n, (int)it->p->d_qk, ahead_of(next, i));
+        const fattn_strips strips = strips_of(run);
+        float *scores = s->scores + b->at + run->first;
+        if (run->chunk)
+            kernels->dot_strips[keys->kernel](scores, s->q, (ptrdiff_t)s->ldk, &strips, rows, run->n, d,
+                                              ahead_of(next, i));
+        else
+            kernels->dot[keys->kernel](scores, s->q, (ptrdiff_t)s->ldk, run->at, run->ld, rows, run->n, d,
+                                       ahead_of(next, i));
     }
 }
 
@@ -83,12 +87,19 @@ static void rescale(const fattn_item *it, const fattn_state *state)
 static void add_values(const fattn_item *it, const fattn_state *state, const block *b,
                        const fattn_runs *values, const fattn_runs *next)
 {
-    const fattn_axpy_fn axpy = it->kernels->axpy[item_dtype(it->p->v.dtype)];
+    const fattn_kernels *kernels = it->kernels;
     const fattn_scratch *s = it->scratch;
+    const int rows = it->work->rows, d = (int)it->p->d_v;
     for (int i = 0; i < values->count; i++) {
         const fattn_run *run = &values->run[i];
-        axpy(state->o, (ptrdiff_t)s->ldo, s->scores + b->at + run->first, run->at, values->ld,
-             it->work->rows, run->n, (int)it->p->d_v, ahead_of(next, i));
+        const fattn_strips strips = strips_of(run);
+        const float *p = s->scores + b->at + run->first;
+        if (run->chunk)
+            kernels->axpy_strips[values->kernel](state->o, (ptrdiff_t)s->ldo, p, &strips, rows, run->n, d,
+                                                 ahead_of(next, i));
+        else
+            kernels->axpy[values->kernel](state->o, (ptrdiff_t)s->ldo, p, run->at, run->ld, rows, run->n, d,
+                                          ahead_of(next, i));
     }
 }
 
@@ -116,7 +127,9 @@ static bool add_values_carefully(const fattn_item *it, const fattn_state *state,
 /* K and V rows alike: the one may be fetched while the other is used. */
 static bool same_strides(const fattn_runs *a, const fattn_runs *b, const fattn_problem *p)
 {
-    return a->ld == b->ld && p->d_qk == p->d_v;
+    const fattn_run *x = &a->run[0], *y = &b->run[0];
+    return a->kernel == b->kernel && x->ld == y->ld && x->chunk == y->chunk && x->stride == y->stride &&
+           p->d_qk == p->d_v;
 }
 
 void forward_dots(const fattn_item *it, const fattn_state *state)
@@ -130,18 +143,18 @@ void forward_dots(const fattn_item *it, const fattn_state *state)
 
     fattn_runs keys, values;
     block b = block_from(work->k0, work->k1);
-    find_rows(&k, &b, s->k, &keys);
+    gather_runs(&k, it->kernels, b.j, b.n, s->k, s->ldk, &keys);
     while (b.n > 0) {
         const block next = block_from(b.j + b.n, work->k1);
         const fattn_tile_class class =
             scores_hidden(it, work->row0, work->rows, b.j, b.n, s->hidden);
-        find_rows(&v, &b, s->v, &values);
+        gather_runs(&v, it->kernels, b.j, b.n, s->v, s->ldo, &values);
         const bool alike = same_strides(&keys, &values, it->p);
         if (class != TILE_EMPTY) {
             dot_keys(it, &b, &keys, alike ? &values : NULL);
             edit_scores(it, &b, class);
         }
-        find_rows(&k, &next, s->k, &keys);
+        gather_runs(&k, it->kernels, next.j, next.n, s->k, s->ldk, &keys);
         if (class != TILE_EMPTY) {
             if (it->kernels->softmax_rows(s->scores, work->rows, state->m, state->top, state->l,
                                           s->alpha))

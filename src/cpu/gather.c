@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* gather.c — runs x parts, each loaded by the kernel table; odd strides go element by element. */
+/* gather.c — spans x parts x strips, each loaded by the kernel table; odd strides go element by element. */
 #include "cpu/gather.h"
 
 #include <string.h>
@@ -8,25 +8,22 @@
 #include "base/ints.h"
 #include "base/mutant.h"
 
-static fattn_source source_of(const fattn_item *it, const fattn_view *view, const void *part0,
-                              const void *part1)
-{
-    return (fattn_source){.p = it->p,
-                          .view = view,
-                          .base = {part0, part1},
-                          .table = it->ptrs->table,
-                          .seq = it->seq,
-                          .head = MUTANT(38, it->work->kv_head, 0)};
-}
-
 fattn_source gather_keys(const fattn_item *it)
 {
-    return source_of(it, &it->p->k, it->ptrs->k[0], it->ptrs->k[1]);
+    return (fattn_source){.p = it->p,
+                          .ptrs = it->ptrs,
+                          .view = &it->p->k,
+                          .seq = it->seq,
+                          .operand = OPERAND_KEY,
+                          .head = MUTANT(38, it->work->kv_head, 0)};
 }
 
 fattn_source gather_values(const fattn_item *it)
 {
-    return source_of(it, &it->p->v, it->ptrs->v, NULL);
+    fattn_source source = gather_keys(it);
+    source.view = &it->p->v;
+    source.operand = OPERAND_VALUE;
+    return source;
 }
 
 static const char *element_at(const void *base, fattn_dtype dtype, int64_t offset)
@@ -46,15 +43,11 @@ static float widen(const char *at, fattn_dtype dtype)
     return dtype == FATTN_F16 ? half_from_f16(bits) : half_from_bf16(bits);
 }
 
-/* Address of one part of key j, and how many of the n keys from there lie row_stride apart. */
-static int run_at(const fattn_source *s, int part, int64_t j, int n, const char **at)
+static fattn_span span_at(const fattn_source *s, int part, int64_t j, int n)
 {
-    const int64_t row = s->seq->kv_row0 + j;
-    const int64_t offset =
-        view_offset(s->p, s->view, part, s->table, s->seq->batch, s->head, row);
-    *at = element_at(s->base[part], s->view->dtype, offset);
-    if (MUTANT(37, s->view->page_rows == 0, true)) return n;
-    return (int)i64_min(n, s->view->page_rows - row % s->view->page_rows);
+    fattn_span span = view_span(s->p, s->ptrs, s->seq, s->operand, part, s->head, j, n);
+    span.n = MUTANT(37, span.n, n);
+    return span;
 }
 
 /* Column in the tile where a part begins. */
@@ -75,8 +68,18 @@ static void load_elements(float *dst, int64_t ld, const char *src, fattn_dtype d
     const int64_t size = (int64_t)fattn_dtype_size(dtype);
     for (int r = 0; r < rows; r++)
         for (int64_t c = 0; c < part->d; c++)
-            dst[r * ld + c] =
-                widen(src + (r * part->row_stride + c * part->col_stride) * size, dtype);
+            dst[r * ld + c] = widen(src + (r * part->row_stride + part_column(part, c)) * size, dtype);
+}
+
+/* Strips of adjacent columns, one after the other; each is padded with zeros that the next one overwrites. */
+static void load_strips(const fattn_kernels *kernels, float *dst, int64_t ld, const char *src,
+                        fattn_dtype dtype, const fattn_part *part, int rows)
+{
+    const fattn_load_fn load = kernels->load[item_dtype(dtype)];
+    const int64_t strip = part->chunk ? part->chunk : part->d;
+    for (int64_t c = 0; c < part->d; c += strip)
+        load(dst + c, (ptrdiff_t)ld, element_at(src, dtype, part_column(part, c)),
+             (ptrdiff_t)part->row_stride, rows, (int)i64_min(strip, part->d - c));
 }
 
 static void zero_columns(float *dst, int64_t ld, int64_t first, int rows)
@@ -85,17 +88,14 @@ static void zero_columns(float *dst, int64_t ld, int64_t first, int rows)
         memset(dst + r * ld + first, 0, (size_t)(ld - first) * sizeof *dst);
 }
 
-/* One part of some rows into its columns of a tile. The load kernel writes whole vectors, so a part that
- * begins inside one goes element by element. */
-static void load_part(const fattn_kernels *kernels, const fattn_view *view, int part, const char *src,
-                      int rows, float *dst, int64_t ld)
+/* One part of some rows into its columns of a tile. The load kernel writes whole vectors, so what begins
+ * inside one goes element by element. */
+static void load_part(const fattn_kernels *kernels, const fattn_view *view, int part,
+                      const fattn_part *columns, const char *src, int rows, float *dst, int64_t ld)
 {
-    const fattn_part *columns = &view->part[part];
     const int64_t first = first_column(view, part);
-    if (columns->col_stride == 1 && first % LANES_MAX == 0)
-        kernels->load[item_dtype(view->dtype)](dst + first, (ptrdiff_t)ld, src,
-                                               (ptrdiff_t)columns->row_stride, rows,
-                                               (int)columns->d);
+    if (columns->col_stride == 1 && first % LANES_MAX == 0 && columns->chunk % LANES_MAX == 0)
+        load_strips(kernels, dst + first, ld, src, view->dtype, columns, rows);
     else
         load_elements(dst + first, ld, src, view->dtype, columns, rows);
 }
@@ -106,71 +106,56 @@ static void load_rows(const fattn_source *s, const fattn_kernels *kernels, int64
     zero_columns(dst, ld, view_columns(s->view), n);
     for (int part = 0; part < s->view->n_parts; part++)
         for (int done = 0; done < n;) {
-            const char *src;
-            const int rows = run_at(s, part, j + done, n - done, &src);
-            load_part(kernels, s->view, part, src, rows, dst + done * ld, ld);
-            done += rows;
+            const fattn_span span = span_at(s, part, j + done, n - done);
+            load_part(kernels, s->view, part, span.part, span.at, (int)span.n, dst + done * ld, ld);
+            done += (int)span.n;
         }
 }
 
 fattn_tile gather_tile(const fattn_source *s, const fattn_kernels *kernels, int64_t j, int n,
                        bool whole_vectors, float *scratch, int64_t ld)
 {
-    const fattn_part *part = &s->view->part[0];
-    const bool plain = s->view->dtype == FATTN_F32 && s->view->n_parts == 1 &&
-                       part->col_stride == 1 && part->row_stride == part->d &&
-                       (!whole_vectors || part->d % LANES_MAX == 0);
-    const char *at;
-    if (plain && run_at(s, 0, j, n, &at) == n)
-        return (fattn_tile){.at = (const float *)(const void *)at, .ld = (ptrdiff_t)part->d};
-
+    if (s->view->dtype == FATTN_F32 && s->view->n_parts == 1) {
+        const fattn_span span = span_at(s, 0, j, n);
+        const fattn_part *part = span.part;
+        if (span.n == n && part->col_stride == 1 && part->chunk == 0 && part->row_stride == part->d &&
+            (!whole_vectors || part->d % LANES_MAX == 0))
+            return (fattn_tile){.at = span.at, .ld = (ptrdiff_t)part->d};
+    }
     load_rows(s, kernels, j, n, scratch, ld);
     return (fattn_tile){.at = scratch, .ld = (ptrdiff_t)ld};
 }
 
-bool gather_direct(const fattn_source *s)
+/* Rows that the dot family can read where they lie; chunk 0 there means that the columns lie together. */
+static bool find_run(const fattn_span *span, int first, fattn_run *run)
 {
-    return s->view->n_parts == 1 && s->view->part[0].col_stride == 1;
+    const fattn_part *part = span->part;
+    const int64_t chunk = part->chunk < part->d ? part->chunk : 0;
+    *run = (fattn_run){.at = span->at,
+                       .ld = (ptrdiff_t)part->row_stride,
+                       .stride = (ptrdiff_t)part->chunk_stride,
+                       .chunk = (int)chunk,
+                       .first = first,
+                       .n = (int)span->n};
+    return part->col_stride == 1 && chunk % LANES_MAX == 0;
 }
 
-void gather_runs(const fattn_source *s, int64_t j, int n, fattn_runs *runs)
+void gather_runs(const fattn_source *s, const fattn_kernels *kernels, int64_t j, int n, float *scratch,
+                 int64_t ld, fattn_runs *runs)
 {
-    runs->ld = (ptrdiff_t)s->view->part[0].row_stride;
+    bool direct = s->view->n_parts == 1;
+    runs->kernel = item_dtype(s->view->dtype);
     runs->count = 0;
-    for (int done = 0; done < n;) {
-        fattn_run *run = &runs->run[runs->count++];
-        run->first = done;
-        run->n = run_at(s, 0, j + done, n - done, &run->at);
-        done += run->n;
+    for (int done = 0; direct && done < n;) {
+        const fattn_span span = span_at(s, 0, j + done, n - done);
+        direct = find_run(&span, done, &runs->run[runs->count++]);
+        done += (int)span.n;
     }
-}
-
-static void copy_part(char *dst, int64_t ld_bytes, const char *src, size_t size,
-                      const fattn_part *part, int rows)
-{
-    for (int r = 0; r < rows; r++)
-        for (int64_t c = 0; c < part->d; c++)
-            memcpy(dst + r * ld_bytes + c * (int64_t)size,
-                   src + (r * part->row_stride + c * part->col_stride) * (int64_t)size, size);
-}
-
-void gather_copy(const fattn_source *s, int64_t j, int n, void *scratch, fattn_runs *runs)
-{
-    const size_t size = fattn_dtype_size(s->view->dtype);
-    const int64_t d = view_columns(s->view);
-    const int64_t ld_bytes = d * (int64_t)size;
-    for (int part = 0; part < s->view->n_parts; part++)
-        for (int done = 0; done < n;) {
-            const char *src;
-            const int rows = run_at(s, part, j + done, n - done, &src);
-            char *dst = (char *)scratch + done * ld_bytes +
-                        first_column(s->view, part) * (int64_t)size;
-            copy_part(dst, ld_bytes, src, size, &s->view->part[part], rows);
-            done += rows;
-        }
-    runs->ld = (ptrdiff_t)d;
-    runs->count = 1;
-    runs->run[0] = (fattn_run){.at = scratch, .first = 0, .n = n};
+    if (direct) return;
+    load_rows(s, kernels, j, n, scratch, ld);
+    runs->kernel = KERNEL_F32;
+    runs->count = n > 0;
+    runs->run[0] = (fattn_run){.at = (const char *)scratch, .ld = (ptrdiff_t)ld, .first = 0, .n = n};
 }
 
 /* Address of one part of packed query row r. */
@@ -208,6 +193,7 @@ void gather_q_rows(const fattn_item *it, int64_t r, int n, float factor, float *
     zero_columns(q, ldk, it->p->d_qk, n);
     for (int row = 0; row < n; row++)
         for (int part = 0; part < view->n_parts; part++)
-            load_part(it->kernels, view, part, query_at(it, part, r + row), 1, q + row * ldk, ldk);
+            load_part(it->kernels, view, part, &view->part[part], query_at(it, part, r + row), 1,
+                      q + row * ldk, ldk);
     for (int64_t c = 0; c < n * ldk; c++) q[c] *= factor;
 }

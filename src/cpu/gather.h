@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* gather.h — from any layout, page, part, stride and dtype to plain tiles.
  *
- * The rows of an operand are a list of runs (the sequence, or one page each), a row is a list of parts
- * (one, or nope and rope columns). This is the only file that reads a block table. */
+ * The rows of an operand are a list of spans (view_span: the sequence, a page each, a shared prefix), a row is
+ * a list of parts (one, or nope and rope columns), a part may lie in chunks (NZ caches). */
 #ifndef FATTN_CPU_GATHER_H
 #define FATTN_CPU_GATHER_H
 
@@ -11,10 +11,10 @@
 /* K or V of one (sequence, kv head). */
 typedef struct fattn_source {
     const fattn_problem *p;
-    const fattn_view *view;
-    const void *base[2]; /* per part */
-    const void *table;
+    const fattn_ptrs *ptrs;
+    const fattn_view *view; /* p->k or p->v */
     const fattn_seq *seq;
+    fattn_operand operand;
     int64_t head;
 } fattn_source;
 
@@ -32,26 +32,25 @@ typedef struct fattn_tile {
 fattn_tile gather_tile(const fattn_source *source, const fattn_kernels *kernels, int64_t j, int n,
                        bool whole_vectors, float *scratch, int64_t ld);
 
-/* Rows in their own dtype, `first` counted from the first key asked for. */
+/* Rows for the dot family, `first` counted from the first key asked for. */
 typedef struct fattn_run {
     const char *at;
+    ptrdiff_t ld; /* elements from row to row */
+    ptrdiff_t stride;
+    int chunk; /* 0 = the columns lie together, else in strips of so many, `stride` apart */
     int first, n;
 } fattn_run;
 
 typedef struct fattn_runs {
-    ptrdiff_t ld; /* elements from row to row */
+    int kernel; /* dtype slot of the rows: their own where they lie, KERNEL_F32 when copied */
     int count;
     fattn_run run[TILE_KEYS];
 } fattn_runs;
 
-/* true when rows are single strips of adjacent elements, readable where they lie. */
-bool gather_direct(const fattn_source *source);
-
-/* Keys [j, j + n), where they lie; the source must be direct. */
-void gather_runs(const fattn_source *source, int64_t j, int n, fattn_runs *runs);
-
-/* Keys [j, j + n) copied element by element into scratch: one run. */
-void gather_copy(const fattn_source *source, int64_t j, int n, void *scratch, fattn_runs *runs);
+/* Keys [j, j + n) where they lie, when their columns lie together or in strips that kernels can read; else one
+ * run widened into scratch, which gives the same bits. */
+void gather_runs(const fattn_source *source, const fattn_kernels *kernels, int64_t j, int n,
+                 float *scratch, int64_t ld, fattn_runs *runs);
 
 /* qt of packed rows [r, r + n), n <= TILE_ROWS, multiplied by factor; the k tile is used on the way. */
 void gather_q_panel(const fattn_item *it, int64_t r, int n, float factor, float *qt);

@@ -77,6 +77,20 @@ typedef int (*fattn_softmax_rows_fn)(float *s, int rows, float *m, float *top, f
 typedef void (*fattn_axpy_fn)(float *o, ptrdiff_t ldo, const float *p, const void *v, ptrdiff_t ldv,
                               int rows, int keys, int cols, const void *ahead);
 
+/* Rows of K or V whose columns lie in strips: column c of row r stands at
+ * at + r*ld + c / chunk * stride + c % chunk elements; chunk is a multiple of LANES_MAX. */
+typedef struct fattn_strips {
+    const void *at;
+    ptrdiff_t ld, stride;
+    int chunk;
+} fattn_strips;
+
+/* dot and axpy for such rows: the same bits. `ahead` lies in the same strides. */
+typedef void (*fattn_dot_strips_fn)(float *s, const float *q, ptrdiff_t ldq, const fattn_strips *k,
+                                    int rows, int keys, int d, const void *ahead);
+typedef void (*fattn_axpy_strips_fn)(float *o, ptrdiff_t ldo, const float *p, const fattn_strips *v,
+                                     int rows, int keys, int cols, const void *ahead);
+
 /* x[i] = 2^x[i], the same polynomial as softmax; -inf gives 0. */
 typedef void (*fattn_exp2_fn)(float *x, int n);
 
@@ -100,6 +114,8 @@ typedef struct fattn_kernels {
     fattn_dot_fn dot[KERNEL_DTYPES];
     fattn_softmax_rows_fn softmax_rows;
     fattn_axpy_fn axpy[KERNEL_DTYPES];
+    fattn_dot_strips_fn dot_strips[KERNEL_DTYPES];
+    fattn_axpy_strips_fn axpy_strips[KERNEL_DTYPES];
     fattn_exp2_fn exp2;
     fattn_finite_fn finite;
     /* Peak probe for `fattn bench`: runs n rounds of independent FMAs on registers, returns the FLOPs done. */

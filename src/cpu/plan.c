@@ -3,11 +3,12 @@
  *
  * The walk over the sequences is done twice with the same code; the first pass counts how many items fall
  * into each class of cost, the second puts every item where it belongs. Linear, and the same order on
- * every machine. */
+ * every machine. The first pass takes equal items together and does not begin when memory for the fewest
+ * items there can be is missing, so that a call that is too big is refused at once. */
 #include "cpu/plan.h"
 
-#include <math.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "base/ints.h"
@@ -17,7 +18,8 @@
 enum {
     COST_STEPS = 4,                 /* classes per doubling of the cost */
     COST_CLASSES = 80 * COST_STEPS, /* rows * keys stays below 2^80 */
-    ITEMS_PER_THREAD = 4            /* below this, items get fewer panels */
+    ITEMS_PER_THREAD = 4,           /* below this, items get fewer panels */
+    MANY_WORKS = 1 << 12            /* from here on memory comes first */
 };
 
 static const int64_t MAX_WORKS = INT64_C(1) << 26;
@@ -28,7 +30,7 @@ typedef struct planner {
     int64_t block_rows; /* packed rows per item, tile family */
     bool placing;
     int64_t class_at[COST_CLASSES]; /* counting: items of the class; placing: where the next one goes */
-    int64_t n_merges, n_works;
+    int64_t n_merges, n_works, n_dots;
     int64_t scratch_rows;
     size_t partial_floats; /* SIZE_MAX = overflow */
 } planner;
@@ -43,39 +45,56 @@ static bool is_dot(const planner *b, const fattn_seq *seq)
     return packed_rows(b->p, seq) < b->plan->kernels->dot_rows;
 }
 
-/* 0 = the most expensive class. */
+/* 0 = the most expensive class. Exponent and first bits of the fraction of the cost as a double. */
 static int cost_class(const fattn_work *work)
 {
-    int exponent;
     const double cost = 1.0 + (double)work->rows * (double)(work->k1 - work->k0);
-    const double fraction = frexp(cost, &exponent); /* [0.5, 1) */
-    const int step = (int)((fraction - 0.5) * 2.0 * COST_STEPS);
+    uint64_t bits;
+    memcpy(&bits, &cost, sizeof bits);
+    const int exponent = (int)(bits >> 52) - 1023, step = (int)(bits >> 50) % COST_STEPS;
     return COST_CLASSES - 1 - (exponent * COST_STEPS + step);
 }
 
-static void add_work(planner *b, const fattn_work *work)
+/* `n` items of equal cost; where the first of them goes, NULL when counting. */
+static fattn_work *add_works(planner *b, const fattn_work *work, int64_t n)
 {
     const int class = cost_class(work);
+    const int64_t at = b->class_at[class];
     /* a tile item packs whole panels of q, however few its rows are */
     const int64_t rows = work->dot ? DOT_ROWS : i64_round_up(work->rows, TILE_ROWS);
     b->scratch_rows = i64_max(b->scratch_rows, rows);
-    if (b->placing)
-        b->plan->works[b->class_at[class]++] = *work;
-    else
-        b->class_at[class]++;
-    b->n_works++;
+    b->class_at[class] += n;
+    b->n_works += n;
+    b->n_dots += work->dot ? n : 0;
+    return b->placing ? &b->plan->works[at] : NULL;
 }
 
-/* Item (head, split) of a row block; the partial states of a head lie in key order. */
-static void add_split(planner *b, fattn_work work, int64_t head, int64_t s, const fattn_merge *merge)
+static fattn_work split_of(const planner *b, fattn_work work, int64_t s)
 {
     const int64_t split = b->plan->kernels->split_keys, first = work.k0 / split;
-    work.kv_head = head;
-    work.merge = b->n_merges + head;
-    work.partial = merge->partial + (head * merge->parts + s) * MUTANT(42, merge->stride, merge->stride - 1);
     work.k0 = i64_max(work.k0, (first + s) * split);
     work.k1 = i64_min(work.k1, (first + s + 1) * split);
-    add_work(b, &work);
+    return work;
+}
+
+/* Splits s .. s + n - 1 of a row block, of equal cost: an item per split and kv head. The partial states
+ * of a head lie in key order. */
+static void add_equal_splits(planner *b, const fattn_work *block, int64_t s, int64_t n,
+                             const fattn_merge *merge)
+{
+    const int64_t heads = b->p->n_kv_heads;
+    fattn_work work = split_of(b, *block, s);
+    fattn_work *at = add_works(b, &work, n * heads);
+    for (const int64_t end = s + n; at && s < end; s++) {
+        work = split_of(b, *block, s);
+        for (int64_t head = 0; head < heads; head++, at++) {
+            *at = work; /* and then changed there: a copy of what was just written would stall */
+            at->kv_head = head;
+            at->merge = b->n_merges + head;
+            at->partial =
+                merge->partial + (head * merge->parts + s) * MUTANT(42, merge->stride, merge->stride - 1);
+        }
+    }
 }
 
 /* A row block whose keys are split: an item per split and kv head, a merge per kv head. The heads of one
@@ -87,12 +106,13 @@ static void add_splits(planner *b, fattn_work work)
     const fattn_merge merge = {.partial = (int64_t)b->partial_floats,
                                .stride = (int64_t)stride,
                                .parts = i64_div_up(work.k1, split) - work.k0 / split - MUTANT(41, 0, 1)};
-    for (int64_t s = 0; s < merge.parts; s++)
-        for (int64_t head = 0; head < heads; head++) add_split(b, work, head, s, &merge);
+    add_equal_splits(b, &work, 0, 1, &merge);
+    if (merge.parts > 2) add_equal_splits(b, &work, 1, merge.parts - MUTANT(125, 2, 3), &merge);
+    if (merge.parts > 1) add_equal_splits(b, &work, merge.parts - 1, 1, &merge);
     for (int64_t head = 0; head < heads && b->placing; head++) {
         fattn_merge *own = &b->plan->merges[b->n_merges + head];
         *own = merge;
-        own->partial += head * merge.parts * merge.stride;
+        own->partial += MUTANT(126, head, 0) * merge.parts * merge.stride;
     }
     b->n_merges += heads;
 
@@ -129,15 +149,21 @@ static bool is_split(const planner *b, const fattn_work *work)
 static void walk_seq(planner *b, int64_t s)
 {
     const int64_t rows = packed_rows(b->p, &b->p->seqs[s]);
+    bool whole = false; /* any row block that is not split */
     for (int64_t r = 0; r < rows; r += b->block_rows) {
         const fattn_work work = block_at(b, s, r);
-        if (is_split(b, &work)) add_splits(b, work);
+        if (is_split(b, &work))
+            add_splits(b, work);
+        else
+            whole = true;
     }
-    for (int64_t head = 0; head < b->p->n_kv_heads; head++)
+    const int64_t heads = b->p->n_kv_heads, same = b->placing ? 1 : heads; /* they are all alike */
+    for (int64_t head = 0; whole && head < heads; head += same)
         for (int64_t r = 0; r < rows; r += b->block_rows) {
             fattn_work work = block_at(b, s, r);
             work.kv_head = head;
-            if (!is_split(b, &work)) add_work(b, &work);
+            fattn_work *at = is_split(b, &work) ? NULL : add_works(b, &work, same);
+            if (at) *at = work;
         }
 }
 
@@ -174,6 +200,30 @@ static fattn_status choose_block(planner *b, int threads)
     return FATTN_OK;
 }
 
+/* Items that there are at least: a row block of a head is one, or it is split. */
+static int64_t least_works(const planner *b)
+{
+    int64_t least = 0;
+    for (int64_t s = 0; s < b->p->n_seqs; s++)
+        least += i64_div_up(packed_rows(b->p, &b->p->seqs[s]), b->block_rows) * b->p->n_kv_heads;
+    return least;
+}
+
+static fattn_status no_room(const fattn_cpu_plan *plan)
+{
+    return error_set(FATTN_E_NOMEM, "out of memory: a plan of %lld work items and %lld merges",
+                     (long long)plan->n_works, (long long)plan->n_merges);
+}
+
+/* Memory for `n` items, unless there is enough already. */
+static fattn_status take_works(fattn_cpu_plan *plan, int64_t n, fattn_arena *arena)
+{
+    const bool enough = plan->works && n <= plan->n_works;
+    if (!enough) plan->works = arena_alloc_raw(arena, (size_t)n, sizeof *plan->works);
+    plan->n_works = n;
+    return plan->works ? FATTN_OK : no_room(plan);
+}
+
 static void start_placing(planner *b)
 {
     int64_t at = 0;
@@ -183,7 +233,7 @@ static void start_placing(planner *b)
         at += count;
     }
     b->placing = true;
-    b->n_works = b->n_merges = 0;
+    b->n_works = b->n_merges = b->n_dots = 0;
     b->partial_floats = 0;
 }
 
@@ -223,16 +273,16 @@ fattn_status plan_make(fattn_cpu_plan *plan, const fattn_problem *p, const fattn
     *plan = (fattn_cpu_plan){.kernels = kernels};
     planner b = {.p = p, .plan = plan};
     TRY(choose_block(&b, threads));
+    const int64_t least = least_works(&b);
+    if (least > MANY_WORKS) TRY(take_works(plan, least, arena));
     walk(&b);
-    plan->n_works = b.n_works;
     plan->n_merges = b.n_merges;
+    plan->n_dots = b.n_dots;
     TRY(size_workspace(&b, threads));
 
-    plan->works = arena_alloc(arena, (size_t)plan->n_works, sizeof *plan->works);
+    TRY(take_works(plan, b.n_works, arena));
     plan->merges = arena_alloc(arena, (size_t)plan->n_merges, sizeof *plan->merges);
-    REQUIRE(plan->works && plan->merges, FATTN_E_NOMEM,
-            "out of memory: a plan of %lld work items and %lld merges", (long long)plan->n_works,
-            (long long)plan->n_merges);
+    if (!plan->merges) return no_room(plan);
     start_placing(&b);
     walk(&b);
     return FATTN_OK;

@@ -36,6 +36,7 @@ typedef struct fattn_cpu_plan {
     fattn_work *works; /* biggest first */
     fattn_merge *merges;
     int64_t n_works, n_merges;
+    int64_t n_dots; /* works of the dot family */
     fattn_scratch_layout layout;
     size_t scratch_bytes; /* per worker */
     /* workspace: scratch of each worker, partial states, one countdown per merge */

@@ -52,11 +52,17 @@ static uint64_t hidden_by_bytes(const uint8_t *cells, int64_t stride, int n)
     return hidden;
 }
 
-static const uint8_t *mask_cells(const fattn_item *it, int64_t head, int64_t i, int64_t j)
+/* Keys [j, j + n) that the dense mask hides from a row; it says nothing about keys before mask_from. */
+static uint64_t hidden_by_cells(const fattn_item *it, int64_t head, int64_t i, int64_t j, int n)
 {
     const fattn_mask *mask = &it->p->mask;
-    return it->ptrs->mask + it->seq->batch * mask->batch_stride + head * mask->head_stride +
-           (it->seq->mask_row0 + i) * mask->row_stride + (it->seq->mask_col0 + j) * mask->col_stride;
+    const fattn_seq *seq = it->seq;
+    const int64_t free_keys = i64_clamp(seq->mask_from - j, 0, MUTANT(102, n, 0));
+    if (free_keys == n) return 0;
+    const uint8_t *cells = it->ptrs->mask + seq->mask_base + head * mask->head_stride +
+                           i * seq->mask_row_stride +
+                           (j + free_keys - seq->mask_from) * mask->col_stride;
+    return hidden_by_bytes(cells, mask->col_stride, n - (int)free_keys) << free_keys;
 }
 
 /* Heads of a group that share a row of the mask come one after the other: its word is computed once. */
@@ -65,7 +71,7 @@ static uint64_t hidden_by_mask(const fattn_item *it, int64_t r, int64_t j, int n
     const int64_t i = item_query(it, r), head = item_head(it, r);
     const bool same_row = r % it->p->group != 0 && MUTANT(43, it->p->mask.head_stride == 0, true);
     if (same_row) return previous;
-    return hidden_by_bytes(mask_cells(it, head, i, j), it->p->mask.col_stride, n);
+    return hidden_by_cells(it, head, i, j, n);
 }
 
 fattn_tile_class scores_hidden(const fattn_item *it, int64_t r, int rows, int64_t j, int n,
@@ -78,8 +84,7 @@ fattn_tile_class scores_hidden(const fattn_item *it, int64_t r, int rows, int64_
 
     uint64_t any = 0, all = low_bits(n), by_mask = 0;
     if (dense && rows > 0) /* the first row may begin inside a group */
-        by_mask = hidden_by_bytes(mask_cells(it, item_head(it, r), i0, j),
-                                  it->p->mask.col_stride, n);
+        by_mask = hidden_by_cells(it, item_head(it, r), i0, j, n);
     for (int row = 0; row < rows; row++) {
         if (dense && row > 0) by_mask = hidden_by_mask(it, r + row, j, n, by_mask);
         hidden[row] = by_mask;

@@ -93,7 +93,8 @@ static fattn_status check_tensors(const fattn_operator *op, const fattn_field *f
 
 static fattn_status check_tensor(const fattn_field *f, const fattn_tensor *tensor, fattn_args_need need)
 {
-    TRY(tensor_check(tensor, f->name, need == ARGS_DATA));
+    const bool host = f->flags & FATTN_FIELD_HOST; /* its value belongs to a plan */
+    TRY(tensor_check(tensor, f->name, need == ARGS_DATA || (host && need == ARGS_PLAN)));
     return f->kind == FATTN_FIELD_TENSOR_IN ? FATTN_OK : tensor_check_output(tensor, f->name);
 }
 

@@ -9,4 +9,9 @@
 fattn_status backend_choose(fattn_context *context, const fattn_problem *problem,
                             const fattn_backend **backend);
 
+/* The backends of this build in their order; NULL behind the last. */
+const fattn_backend *backend_at(int index);
+/* The context asks for it, or for none in particular. */
+bool backend_allowed(const fattn_context *context, const fattn_backend *backend);
+
 #endif

@@ -10,9 +10,11 @@
 #include "base/mutant.h"
 #include "exec/args.h"
 #include "exec/backends.h"
+#include "exec/explain.h"
 #include "exec/origin.h"
+#include "exec/record.h"
 
-enum { WORKSPACE_ALIGN = 64, DESCRIPTION = 320 };
+enum { WORKSPACE_ALIGN = 64, DESCRIPTION = 480 };
 
 struct fattn_plan {
     fattn_context *context;             /* borrowed; outlives the plan */
@@ -38,8 +40,10 @@ static fattn_status prepare(fattn_plan *plan, fattn_context *context,
     plan->op = translator->op;
     plan->translator = translator;
     plan->arena.allocator = &context->allocator;
-    TRY(operator_args_check(translator->op, args, need));
-    TRY(translator->translate(context, args, &plan->arena, &plan->problem));
+    fattn_status status = operator_args_check(translator->op, args, need);
+    if (status == FATTN_OK)
+        status = translator->translate(context, args, &plan->arena, &plan->problem);
+    if (status != FATTN_OK) return translator->refused ? translator->refused(context, status) : status;
     problem_assert(&plan->problem);
     TRY(backend_choose(context, &plan->problem, &plan->backend));
     return plan->backend->plan(context, &plan->problem, &plan->arena, &plan->state, &plan->bytes);
@@ -73,14 +77,62 @@ static fattn_status call_prepared(const fattn_plan *plan, const void *args)
     return status;
 }
 
+static void describe(fattn_plan *plan)
+{
+    char problem[256], state[96];
+    problem_print(&plan->problem, problem, sizeof problem);
+    plan->backend->describe(plan->state, state, sizeof state);
+    snprintf(plan->description, sizeof plan->description, "%s: %s; %s: %s", plan->op->name, problem,
+             plan->backend->name, state);
+}
+
+typedef struct single_call {
+    fattn_context *context;
+    const fattn_translator *translator;
+    const void *args;
+} single_call;
+
+static fattn_status call_once(void *self)
+{
+    const single_call *c = self;
+    fattn_plan plan = {0};
+    fattn_status status = prepare(&plan, c->context, c->translator, c->args, ARGS_DATA);
+    if (status == FATTN_OK && UNLIKELY(c->context->record & RECORD_PLAN)) {
+        describe(&plan);
+        record_plan(c->context, plan.description);
+    }
+    if (status == FATTN_OK) status = call_prepared(&plan, c->args);
+    arena_free(&plan.arena);
+    return status;
+}
+
 fattn_status exec_call(fattn_context *context, const fattn_translator *translator, const void *args)
 {
     TRY(context_resolve(&context));
-    fattn_plan plan = {0};
-    fattn_status status = prepare(&plan, context, translator, args, ARGS_DATA);
-    if (status == FATTN_OK) status = call_prepared(&plan, args);
-    arena_free(&plan.arena);
-    return status;
+    single_call c = {.context = context, .translator = translator, .args = args};
+    if (UNLIKELY(context->record)) return record_call(context, translator->op, args, call_once, &c);
+    return call_once(&c);
+}
+
+typedef struct simple_call {
+    fattn_context *context;
+    fattn_status (*call)(fattn_context *context, const void *args);
+    const void *args;
+} simple_call;
+
+static fattn_status call_simple(void *self)
+{
+    const simple_call *c = self;
+    return c->call(c->context, c->args);
+}
+
+fattn_status exec_call_simple(fattn_context *context, const fattn_operator *op, const void *args,
+                              fattn_status (*call)(fattn_context *context, const void *args))
+{
+    TRY(context_resolve(&context));
+    if (LIKELY(!context->record)) return call(context, args);
+    simple_call c = {.context = context, .call = call, .args = args};
+    return record_call(context, op, args, call_simple, &c);
 }
 
 fattn_status exec_workspace(fattn_context *context, const fattn_translator *translator,
@@ -116,13 +168,15 @@ static fattn_status keep(fattn_plan *plan, const void *args)
     return FATTN_OK;
 }
 
-static void describe(fattn_plan *plan)
+fattn_status exec_explain(fattn_context *context, const fattn_translator *translator, const void *args,
+                          fattn_explanation *out)
 {
-    char problem[192], state[64];
-    problem_print(&plan->problem, problem, sizeof problem);
-    plan->backend->describe(plan->state, state, sizeof state);
-    snprintf(plan->description, sizeof plan->description, "%s: %s; %s: %s", plan->op->name, problem,
-             plan->backend->name, state);
+    fattn_plan plan = {0};
+    TRY(context_resolve(&context));
+    fattn_status status = prepare(&plan, context, translator, args, ARGS_SHAPES);
+    if (status == FATTN_OK) explain_plan(context, &plan.problem, plan.backend, plan.state, plan.bytes, out);
+    arena_free(&plan.arena);
+    return status;
 }
 
 fattn_status exec_plan(fattn_context *context, const fattn_translator *translator, const void *args,
@@ -141,6 +195,7 @@ fattn_status exec_plan(fattn_context *context, const fattn_translator *translato
         return status;
     }
     describe(made);
+    record_plan(context, made->description);
     *plan = made;
     return FATTN_OK;
 }
@@ -181,9 +236,8 @@ static fattn_status run_in_own(fattn_plan *plan, const void *args)
     return status;
 }
 
-fattn_status fattn_plan_run(fattn_plan *plan, const void *args, void *workspace, size_t bytes)
+static fattn_status run_planned(fattn_plan *plan, const void *args, void *workspace, size_t bytes)
 {
-    REQUIRE(plan, FATTN_E_ARG, "plan is NULL; make one with fattn_<operator>_plan()");
     TRY(origin_match(plan->op, plan->origin, args));
     if (!plan->translator) return plan->op->call(plan->context, args);
     if (!workspace) return run_in_own(plan, args);
@@ -193,6 +247,34 @@ fattn_status fattn_plan_run(fattn_plan *plan, const void *args, void *workspace,
     REQUIRE((uintptr_t)workspace % WORKSPACE_ALIGN == 0, FATTN_E_ARG,
             "plan of %s: the workspace is not aligned to %d bytes", plan->op->name, WORKSPACE_ALIGN);
     return run(plan, args, workspace);
+}
+
+typedef struct planned_call {
+    fattn_plan *plan;
+    const void *args;
+    void *workspace;
+    size_t bytes;
+} planned_call;
+
+static fattn_status call_planned(void *self)
+{
+    const planned_call *c = self;
+    return run_planned(c->plan, c->args, c->workspace, c->bytes);
+}
+
+/* The operators without a problem record their own calls, once the plan has let them through. */
+static bool records_itself(const fattn_plan *plan, const void *args)
+{
+    return !plan->translator && origin_match(plan->op, plan->origin, args) == FATTN_OK;
+}
+
+fattn_status fattn_plan_run(fattn_plan *plan, const void *args, void *workspace, size_t bytes)
+{
+    REQUIRE(plan, FATTN_E_ARG, "plan is NULL; make one with fattn_<operator>_plan()");
+    if (LIKELY(!plan->context->record) || records_itself(plan, args))
+        return run_planned(plan, args, workspace, bytes);
+    planned_call c = {.plan = plan, .args = args, .workspace = workspace, .bytes = bytes};
+    return record_call(plan->context, plan->op, args, call_planned, &c);
 }
 
 void fattn_plan_destroy(fattn_plan *plan)

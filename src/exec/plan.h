@@ -6,10 +6,12 @@
 #define FATTN_EXEC_PLAN_H
 
 #include "core/backend.h"
+#include "fattn/explain.h"
 #include "fattn/operators.h"
 
 typedef struct fattn_translator {
     const fattn_operator *op;
+    const char *const *layouts; /* the layout strings it takes, NULL-terminated */
     /* Checks the arguments and fills *problem (zeroed); lists go to the arena. The only place where an
      * attention call can fail for its arguments. */
     fattn_status (*translate)(fattn_context *context, const void *args, fattn_arena *arena,
@@ -18,9 +20,14 @@ typedef struct fattn_translator {
      * `finish` after the run, so that nothing is touched on error. */
     void (*bind)(const void *args, fattn_ptrs *ptrs);
     void (*finish)(const void *args, const fattn_problem *problem); /* may be NULL */
+    /* May add to the sentence of a refused call (strict: the device's code); returns `status`. NULL = no. */
+    fattn_status (*refused)(const fattn_context *context, fattn_status status);
 } fattn_translator;
 
 fattn_status exec_call(fattn_context *context, const fattn_translator *translator, const void *args);
+/* The same for an operator without a problem: `call` checks and computes. */
+fattn_status exec_call_simple(fattn_context *context, const fattn_operator *op, const void *args,
+                              fattn_status (*call)(fattn_context *context, const void *args));
 fattn_status exec_workspace(fattn_context *context, const fattn_translator *translator,
                             const void *args, size_t *bytes);
 fattn_status exec_plan(fattn_context *context, const fattn_translator *translator, const void *args,
@@ -29,6 +36,10 @@ fattn_status exec_plan(fattn_context *context, const fattn_translator *translato
 /* A plan for an operator without a problem (integer and merge operators): run = op->call. */
 fattn_status exec_plan_simple(fattn_context *context, const fattn_operator *op, const void *args,
                               fattn_plan **plan);
+
+/* What a call would do; *out as the public face has checked it (fattn/explain.h). */
+fattn_status exec_explain(fattn_context *context, const fattn_translator *translator, const void *args,
+                          fattn_explanation *out);
 
 /* The names of the built-in backends, in order, NULL-terminated. */
 const char *const *exec_backend_names(void);

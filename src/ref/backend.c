@@ -167,10 +167,19 @@ static int ref_describe(const void *state, char *buffer, size_t size)
     return snprintf(buffer, size, "float64, %lld items", (long long)plan->first_item[plan->n_seqs]);
 }
 
+static void ref_explain(const fattn_problem *p, const void *state, fattn_explanation *out)
+{
+    const ref_state *plan = state;
+    (void)p;
+    out->items = plan->first_item[plan->n_seqs];
+    out->item_rows = BLOCK_ROWS;
+}
+
 const fattn_backend fattn_backend_ref = {
     .name = "ref",
     .accepts = ref_accepts,
     .plan = ref_plan,
     .run = ref_run,
     .describe = ref_describe,
+    .explain = ref_explain,
 };

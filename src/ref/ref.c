@@ -76,11 +76,9 @@ static double dot(const row_work *w, int64_t j, double *absolute)
     *absolute = 0.0;
     for (int part = 0; part < view->n_parts; part++) {
         const int64_t kv_head = MUTANT(26, w->head / w->p->group, w->head % w->p->n_kv_heads);
-        const int64_t at = view_offset(w->p, view, part, w->ptrs->table, w->seq->batch, kv_head,
-                                       w->seq->kv_row0 + j);
+        const fattn_span key = view_span(w->p, w->ptrs, w->seq, OPERAND_KEY, part, kv_head, j, 1);
         for (int64_t c = 0; c < view->part[part].d; c++) {
-            const double product = *q++ * element_load(w->ptrs->k[part], view->dtype,
-                                                   at + c * view->part[part].col_stride);
+            const double product = *q++ * element_load(key.at, view->dtype, part_column(key.part, c));
             sum += product;
             *absolute += fabs(product);
         }
@@ -159,16 +157,14 @@ static void softmax_row(row_work *w)
         if (!hidden(w, j)) w->prob[j] = exp(w->x[j] - w->max) / w->sum;
 }
 
-static double value_at(const row_work *w, int64_t row_offset, int64_t column)
+static fattn_span value_row(const row_work *w, int64_t j)
 {
-    const fattn_view *view = &w->p->v;
-    return element_load(w->ptrs->v, view->dtype, row_offset + column * view->part[0].col_stride);
+    return view_span(w->p, w->ptrs, w->seq, OPERAND_VALUE, 0, w->head / w->p->group, j, 1);
 }
 
-static int64_t value_row(const row_work *w, int64_t j)
+static double value_at(const row_work *w, const fattn_span *row, int64_t column)
 {
-    return view_offset(w->p, &w->p->v, 0, w->ptrs->table, w->seq->batch, w->head / w->p->group,
-                       w->seq->kv_row0 + j);
+    return element_load(row->at, w->p->v.dtype, part_column(row->part, column));
 }
 
 static void weighted_values(const row_work *w, double *out)
@@ -176,8 +172,8 @@ static void weighted_values(const row_work *w, double *out)
     for (int64_t c = 0; c < w->p->d_v; c++) out[c] = 0.0;
     for (int64_t j = w->window.lo; j < w->window.hi; j++) {
         if (hidden(w, j)) continue;
-        const int64_t at = value_row(w, j);
-        for (int64_t c = 0; c < w->p->d_v; c++) out[c] += w->prob[j] * value_at(w, at, c);
+        const fattn_span row_j = value_row(w, j);
+        for (int64_t c = 0; c < w->p->d_v; c++) out[c] += w->prob[j] * value_at(w, &row_j, c);
     }
 }
 
@@ -200,9 +196,9 @@ static void value_bound(const row_work *w, const double *out, double *bound)
         if (weightless(w, j)) continue;
         const double roundings = (double)(p->d_qk + 2) * w->sigma[j] + fabs(w->x[j] - w->max) + 2.0;
         const double moved = UNIT * roundings + expm1(w->jump[j]) * exp(worst_jump);
-        const int64_t at = value_row(w, j);
+        const fattn_span row_j = value_row(w, j);
         for (int64_t c = 0; c < p->d_v; c++) {
-            const double v = value_at(w, at, c);
+            const double v = value_at(w, &row_j, c);
             bound[c] += w->prob[j] * (fabs(v - out[c]) * moved + UNIT * n * fabs(v)) +
                         FLUSH * (fabs(v) + 1.0);
         }
@@ -242,9 +238,9 @@ static int64_t mean_values(const row_work *w, fattn_ref_row *row)
     if (keys.lo == keys.hi) keys = (fattn_interval){0, w->seq->kv_len};
     const double n = (double)(keys.hi - keys.lo);
     for (int64_t j = keys.lo; j < keys.hi; j++) {
-        const int64_t at = value_row(w, j);
+        const fattn_span row_j = value_row(w, j);
         for (int64_t c = 0; c < w->p->d_v; c++) {
-            const double v = value_at(w, at, c);
+            const double v = value_at(w, &row_j, c);
             row->out[c] += v / n;
             if (row->out_bound) row->out_bound[c] += UNIT * fabs(v);
         }

@@ -14,6 +14,7 @@ typedef union any_args {
     fattn_prompt_flash_attention_args prompt;
     fattn_incre_flash_attention_args incre;
     fattn_fused_infer_attention_score_args fused;
+    fattn_fused_infer_attention_score_v2_args fused2;
     fattn_advance_step_flashattn_args step;
     fattn_attention_update_args merge;
     fattn_ring_attention_update_args ring;
@@ -83,7 +84,7 @@ static void base_fusion(any_args *args, const char *field)
     }
     if (IS("inner_precise")) {
         strict = true;
-        a->sparse_mode = 1, a->atten_mask = ones_from(FATTN_U8, 2, 4, 6, 0);
+        a->head_num = 2, a->sparse_mode = 1, a->atten_mask = ones_from(FATTN_U8, 2, 4, 6, 0);
     }
 }
 
@@ -218,10 +219,56 @@ static fattn_tensor *table(int64_t a, int64_t b, int64_t c, int64_t d)
     return int_tensor(2, 2, 2, (const int64_t[]){a, b, c, d});
 }
 
+/* One tensor per batch entry, as `a` key. */
+static fattn_tensor_array key_list(unsigned seed)
+{
+    const fattn_tensor **items = harness_alloc(2 * sizeof *items);
+    for (int b = 0; b < 2; b++) items[b] = NEW(seed + (unsigned)b, 4, 1, 6, 2, 4);
+    return (fattn_tensor_array){items, 2};
+}
+
+/* [2, rows, 2, 16] in 16 bits, as the device takes it. */
+static fattn_tensor *device_tensor(unsigned seed, int rows)
+{
+    return tensor_new(FATTN_F16, seed, 4, 2, rows, 2, 16);
+}
+
+/* Left padding needs lengths; 1 row is in front of the data, 1 behind. */
+static const fattn_tensor *rows_behind(int64_t rows) { return int_tensor(1, 1, 1, &rows); }
+
+#define FORMS_BASE(a)                                                                              \
+    do {                                                                                           \
+        if (IS("key_list") || IS("value_list")) {                                                  \
+            (a)->key = (a)->value = NULL;                                                          \
+            (a)->key_list = key_list(20), (a)->value_list = key_list(30);                          \
+        }                                                                                          \
+        if (IS("query_rope") || IS("key_rope"))                                                    \
+            (a)->query_rope = NEW(5, 4, 2, 4, 2, 2), (a)->key_rope = NEW(6, 4, 2, 6, 2, 2);        \
+    } while (0)
+
+#define FORMS_VARY(a)                                                                              \
+    do {                                                                                           \
+        if (IS("key_list"))                                                                        \
+            return (a)->key_list = key_list(40), true;                                             \
+        if (IS("value_list"))                                                                      \
+            return (a)->value_list = key_list(50), true;                                           \
+        if (IS("query_rope"))                                                                      \
+            return (a)->query_rope = NEW(7, 4, 2, 4, 2, 2), true;                                  \
+        if (IS("key_rope"))                                                                        \
+            return (a)->key_rope = NEW(8, 4, 2, 6, 2, 2), true;                                    \
+    } while (0)
+
 static void base_fused(any_args *args, const char *field)
 {
     fattn_fused_infer_attention_score_args *a = &args->fused;
     INFER_BASE(a);
+    FORMS_BASE(a);
+    if (IS("query_padding_size") || IS("kv_padding_size")) {
+        a->actual_seq_lengths = list_of(1, 2), a->actual_seq_lengths_kv = list_of(1, 4);
+        a->query_padding_size = rows_behind(1), a->kv_padding_size = rows_behind(1);
+    }
+    if (strstr(field, "shared_prefix"))
+        a->key_shared_prefix = NEW(5, 4, 1, 3, 2, 4), a->value_shared_prefix = NEW(6, 4, 1, 3, 2, 4);
     if (IS("block_table") || IS("block_size")) {
         a->key = NEW(2, 3, 5, 3, 8), a->value = NEW(3, 3, 5, 3, 8);
         a->block_table = table(0, 1, 2, 3), a->block_size = 3;
@@ -229,13 +276,25 @@ static void base_fused(any_args *args, const char *field)
     }
     if (IS("inner_precise")) {
         strict = true;
+        a->query = device_tensor(1, 4), a->key = device_tensor(2, 6), a->value = device_tensor(3, 6);
         a->sparse_mode = 1, a->atten_mask = ones_from(FATTN_U8, 2, 4, 6, 0);
     }
 }
 
 static bool vary_fused_own(fattn_fused_infer_attention_score_args *a, const char *field)
 {
-    if (IS("scale"))
+    FORMS_VARY(a);
+    if (IS("query_padding_size"))
+        a->query_padding_size = rows_behind(0);
+    else if (IS("kv_padding_size"))
+        a->kv_padding_size = rows_behind(2);
+    else if (IS("key_shared_prefix"))
+        a->key_shared_prefix = NEW(7, 4, 1, 3, 2, 4);
+    else if (IS("value_shared_prefix"))
+        a->value_shared_prefix = NEW(7, 4, 1, 3, 2, 4);
+    else if (IS("actual_shared_prefix_len"))
+        a->actual_shared_prefix_len = list_of(1, 2);
+    else if (IS("scale"))
         a->scale = 0.5;
     else if (IS("block_table"))
         a->block_table = table(4, 1, 2, 3);
@@ -255,6 +314,81 @@ static bool vary_fused(any_args *args, const char *field)
     INFER_VARY(&args->fused, vary_fused_own(&args->fused, field));
 }
 
+/* v2 spells v1's arguments otherwise. */
+static void base_fused2(any_args *args, const char *field)
+{
+    fattn_fused_infer_attention_score_v2_args *a = &args->fused2;
+    a->query = NEW(1, 4, 2, 4, 2, 4), a->key = NEW(2, 4, 2, 6, 2, 4), a->value = NEW(3, 4, 2, 6, 2, 4);
+    a->input_layout = "BSND", a->num_query_heads = 2;
+    FORMS_BASE(a);
+    if (IS("pre_tokens") || IS("next_tokens")) a->sparse_mode = 4, a->next_tokens = 1;
+    if (IS("num_query_heads") || IS("num_key_value_heads")) {
+        a->input_layout = "BSH", a->num_query_heads = IS("num_query_heads") ? 2 : 4;
+        a->query = NEW(1, 3, 2, 4, 8), a->key = NEW(2, 3, 2, 6, 8), a->value = NEW(3, 3, 2, 6, 8);
+    }
+    if (IS("input_layout")) {
+        a->query = NEW(1, 4, 2, 2, 2, 4);
+        a->key = NEW(2, 4, 2, 2, 2, 4), a->value = NEW(3, 4, 2, 2, 2, 4);
+    }
+    if (IS("block_table") || IS("block_size")) {
+        a->key = NEW(2, 3, 5, 3, 8), a->value = NEW(3, 3, 5, 3, 8);
+        a->block_table = table(0, 1, 2, 3), a->block_size = 3;
+        a->actual_seq_kvlen = list_of(2, 6, 4);
+    }
+    if (IS("inner_precise")) {
+        strict = true;
+        a->query = device_tensor(1, 4), a->key = device_tensor(2, 6), a->value = device_tensor(3, 6);
+        a->sparse_mode = 1, a->atten_mask = ones_from(FATTN_U8, 2, 4, 6, 0);
+    }
+}
+
+static bool vary_fused2(any_args *args, const char *field)
+{
+    fattn_fused_infer_attention_score_v2_args *a = &args->fused2;
+    FORMS_VARY(a);
+    if (IS("query"))
+        a->query = NEW(9, 4, 2, 4, 2, 4);
+    else if (IS("key"))
+        a->key = NEW(9, 4, 2, 6, 2, 4);
+    else if (IS("value"))
+        a->value = NEW(9, 4, 2, 6, 2, 4);
+    else if (IS("pse_shift"))
+        a->pse_shift = NEW(4, 4, 1, 2, 4, 6);
+    else if (IS("atten_mask"))
+        a->atten_mask = ones_from(FATTN_BOOL, 2, 4, 6, 3);
+    else if (IS("actual_seq_qlen"))
+        a->actual_seq_qlen = list_of(2, 3, 4);
+    else if (IS("actual_seq_kvlen"))
+        a->actual_seq_kvlen = list_of(1, 5);
+    else if (IS("block_table"))
+        a->block_table = table(4, 1, 2, 3);
+    else if (IS("block_size"))
+        a->block_size = 4;
+    else if (IS("learnable_sink"))
+        a->learnable_sink = NEW(4, 1, 2);
+    else if (IS("num_query_heads"))
+        a->num_query_heads = 4;
+    else if (IS("num_key_value_heads"))
+        a->num_key_value_heads = 2;
+    else if (IS("softmax_scale"))
+        a->softmax_scale = 0.5;
+    else if (IS("pre_tokens"))
+        a->pre_tokens = 1;
+    else if (IS("next_tokens"))
+        a->next_tokens = 0;
+    else if (IS("input_layout"))
+        a->input_layout = "BNSD";
+    else if (IS("sparse_mode"))
+        a->sparse_mode = 3;
+    else if (IS("inner_precise"))
+        a->inner_precise = 2;
+    else if (IS("return_softmax_lse"))
+        a->return_softmax_lse = true;
+    else
+        return false;
+    return true;
+}
+
 static void base_incre(any_args *args, const char *field)
 {
     fattn_incre_flash_attention_args *a = &args->incre;
@@ -272,6 +406,7 @@ static void base_incre(any_args *args, const char *field)
         a->actual_seq_lengths = list_of(2, 6, 4);
     }
     if (IS("input_layout")) a->query = NEW(1, 4, 2, 1, 2, 4), a->input_layout = "BSND";
+    if (IS("kv_padding_size")) a->actual_seq_lengths = list_of(1, 4), a->kv_padding_size = rows_behind(1);
 }
 
 static bool vary_incre(any_args *args, const char *field)
@@ -289,6 +424,8 @@ static bool vary_incre(any_args *args, const char *field)
         a->atten_mask = ones_from(FATTN_BOOL, 2, 2, 6, 3);
     else if (IS("actual_seq_lengths"))
         a->actual_seq_lengths = list_of(1, 5);
+    else if (IS("kv_padding_size"))
+        a->kv_padding_size = rows_behind(0);
     else if (IS("block_table"))
         a->block_table = table(4, 1, 2, 3);
     else if (IS("block_size"))
@@ -464,6 +601,7 @@ static const struct subject {
     {"prompt_flash_attention", base_prompt, vary_prompt},
     {"incre_flash_attention", base_incre, vary_incre},
     {"fused_infer_attention_score", base_fused, vary_fused},
+    {"fused_infer_attention_score_v2", base_fused2, vary_fused2},
     {"advance_step_flashattn", base_step, vary_step},
     {"attention_update", base_merge, vary_merge},
     {"ring_attention_update", base_ring, vary_ring},

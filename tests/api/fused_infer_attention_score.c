@@ -201,7 +201,7 @@ static void one_row(void **state)
                 check_infer(c, "one row");
                 assert_int_equal(warned_of("decode_sparse_mode"), with || mode == 4);
                 /* strict: ignored, or row 0 of the mask */
-                c = padded_case(FUSED, layouts[l], FATTN_F32, 2, 2, 1, 1, 9, 4, 4);
+                c = padded_case(FUSED, layouts[l], FATTN_F16, 2, 2, 1, 1, 9, 4, 4);
                 c->a.actual_seq_lengths_kv = list_of(2, 9, 5), c->k_len[1] = 5;
                 c->a.sparse_mode = mode, c->a.pre_tokens = 2, c->a.next_tokens = 0;
                 c->strict = true;
@@ -223,7 +223,7 @@ static void hidden_window(void **state)
             harness_reset();
             infer_case *c = padded_case(FUSED, "BSH", FATTN_F16, 2, 2, 1, 1, 12, 4, 4);
             c->a.actual_seq_lengths_kv = list_of(2, 12, 2), c->k_len[1] = 2;
-            make_paged(c, BNBSH, 4, FATTN_I32);
+            make_paged(c, BNBSH, 16, FATTN_I32);
             c->a.pre_tokens = pre;
             c->strict = strict, c->window = strict ? pre : 0;
             check_infer(c, "hidden window");
@@ -232,7 +232,7 @@ static void hidden_window(void **state)
             assert_int_equal(warned_of("tokens_without_mask"), !strict && pre == 12);
         }
     infer_case *c = padded_case(FUSED, "BSND", FATTN_F16, 2, 2, 1, 1, 12, 4, 4);
-    make_paged(c, BNBSH, 4, FATTN_I32);
+    make_paged(c, BNBSH, 16, FATTN_I32);
     c->a.pre_tokens = 3, c->strict = true;
     check_infer(c, "no window in BSND");
 }
@@ -243,7 +243,7 @@ static void one_row_mode_1(void **state)
 {
     (void)state;
     for (int strict = 0; strict <= 1; strict++) {
-        infer_case *c = padded_case(FUSED, "BNSD", FATTN_F32, 2, 2, 1, 1, 9, 4, 4);
+        infer_case *c = padded_case(FUSED, "BNSD", FATTN_F16, 2, 2, 1, 1, 9, 4, 4);
         c->a.sparse_mode = 1, c->strict = strict;
         check_infer(c, "mode 1, one row");
         assert_int_equal(warnings(), 0);
@@ -272,10 +272,10 @@ static void empty_is_absent(void **state)
         c->a.antiquant_scale = tensor_new(FATTN_F32, 0, 1, 0);
         expect_refused(call_infer(c), FATTN_E_UNSUPPORTED, "antiquant_scale", "quantisation");
     }
-    infer_case *c = padded_case(FUSED, "BNSD", FATTN_F32, 2, 2, 1, 4, 9, 4, 4);
+    infer_case *c = padded_case(FUSED, "BNSD", FATTN_F16, 2, 2, 1, 4, 9, 16, 16);
     c->a.sparse_mode = 1, c->strict = true, c->a.atten_mask = tensor_new(FATTN_BOOL, 0, 2, 0, 0);
     expect_refused(call_infer(c), FATTN_E_ARG, "atten_mask", "an empty mask is missing");
-    c = padded_case(FUSED, "BNSD", FATTN_F32, 2, 2, 1, 4, 0, 4, 4);
+    c = padded_case(FUSED, "BNSD", FATTN_F16, 2, 2, 1, 4, 0, 16, 16);
     c->a.sparse_mode = 1, c->strict = true, c->a.atten_mask = tensor_new(FATTN_BOOL, 0, 2, 4, 0);
     EXPECT_OK(call_infer(c), "the full-size mask of no keys");
 }
@@ -284,23 +284,23 @@ static void empty_rows(void **state)
 {
     (void)state;
     for (int strict = 0; strict <= 1; strict++) {
-        infer_case *c = padded_case(FUSED, "BNSD", FATTN_F32, 2, 2, 1, 1, 6, 4, 4); /* decode */
+        infer_case *c = padded_case(FUSED, "BNSD", FATTN_F16, 2, 2, 1, 1, 6, 4, 4); /* decode */
         c->a.actual_seq_lengths_kv = list_of(2, 6, 0), c->k_len[1] = 0;
         c->strict = strict;
         if (strict) c->empty_lse = (double)-3.40e38f;
         check_infer(c, "decode without keys");
-        c = padded_case(FUSED, "BNSD", FATTN_F32, 2, 2, 1, 1, 6, 4, 4);
+        c = padded_case(FUSED, "BNSD", FATTN_F16, 2, 2, 1, 1, 6, 4, 4);
         fattn_tensor *m = tensor_new(FATTN_U8, 0, 2, 2, 6);
         fill(m, 1);
         put2(m, 0, 3, 0);
         c->a.atten_mask = m, c->use_mask = c->mask_row0 = true;
         c->strict = c->mean = strict, c->mean_lse = -1e12;
         check_infer(c, "decode fully masked");
-        c = padded_case(FUSED, "BNSD", FATTN_F32, 2, 2, 1, 5, 3, 4, 4); /* mode 3, Lq > Lk */
+        c = padded_case(FUSED, "BNSD", FATTN_F16, 2, 2, 1, 5, 3, 16, 16); /* mode 3, Lq > Lk */
         c->a.sparse_mode = c->mode = 3, c->a.atten_mask = causal_mask_2048(), c->strict = strict;
         check_infer(c, "mode 3");
         for (int precise = 0; precise <= 3; precise++) {
-            c = padded_case(FUSED, "BNSD", FATTN_F16, 1, 2, 1, 3, 6, 4, 4);
+            c = padded_case(FUSED, "BNSD", FATTN_F16, 1, 2, 1, 3, 6, 16, 16);
             m = tensor_new(FATTN_U8, 0, 2, 3, 6);
             for (int j = 0; j < 6; j++) put2(m, 2, j, 1);
             c->a.atten_mask = m, c->a.sparse_mode = 1, c->use_mask = true;

@@ -414,6 +414,10 @@ static void modes_without_mask(void **state)
     c->a.actual_seq_qlen = list_of(1, 4);
     check_case(c, "one list ignored");
     assert_true(warned_of("lengths_ignored"));
+    c = dense_case("BNSD", FATTN_F32, 1, 1, 1, 4, 6, 4, 4);
+    c->a.q_start_idx = list_of(1, 2);
+    check_case(c, "start index ignored");
+    assert_true(warned_of("start_index_ignored"));
 }
 
 static void mask_shapes(void **state)

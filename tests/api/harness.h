@@ -14,7 +14,7 @@
 
 #include "fattn/fattn.h"
 
-enum { MOST_KEYS = 4096, MOST_COLUMNS = 256 };
+enum { MOST_KEYS = 4096, MOST_COLUMNS = 512 };
 
 /* ---- tensors: memory lives until harness_reset()
  * ------------------------------------------------- */

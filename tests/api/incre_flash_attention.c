@@ -42,7 +42,7 @@ static void masks(void **state)
     for (int batch = 1; batch <= 3; batch += 2)
         for (int rank = 2; rank <= 4; rank++)
             for (int l = 0; l < 3; l++) {
-                infer_case *c = padded_case(INCRE, layouts[l], FATTN_F32, 3, 2, 1, 1, 9, 4, 4);
+                infer_case *c = padded_case(INCRE, layouts[l], FATTN_F16, 3, 2, 1, 1, 9, 4, 4);
                 fattn_tensor *m = rank == 2   ? tensor_new(FATTN_BOOL, 0, 2, batch, 9)
                                   : rank == 3 ? tensor_new(FATTN_I8, 0, 3, batch, 1, 11)
                                               : tensor_new(FATTN_U8, 0, 4, batch, 1, 1, 9);

@@ -90,7 +90,7 @@ static void one_row(void **state)
         assert_false(warned_of("infer_mode_without_mask"));
         harness_reset();
     }
-    infer_case *c = padded_case(PROMPT, "BNSD", FATTN_F32, 2, 2, 1, 1, 6, 4, 4);
+    infer_case *c = padded_case(PROMPT, "BNSD", FATTN_BF16, 2, 2, 1, 1, 6, 4, 4);
     c->a.sparse_mode = 2, c->mode = 2, c->strict = true, c->a.atten_mask = causal_mask_2048();
     check_infer(c, "one row strict");
     c = padded_case(PROMPT, "BNSD", FATTN_F32, 2, 2, 1, 1, 6, 4, 4);
@@ -155,7 +155,7 @@ static void lengths(void **state)
 static void strict_rows(void **state)
 {
     (void)state;
-    infer_case *c = padded_case(PROMPT, "BNSD", FATTN_F32, 1, 2, 1, 4, 6, 4, 4);
+    infer_case *c = padded_case(PROMPT, "BNSD", FATTN_BF16, 1, 2, 1, 4, 6, 4, 4);
     fattn_tensor *m = tensor_new(FATTN_U8, 0, 2, 4, 6);
     for (int j = 0; j < 6; j++) put2(m, 1, j, 1);
     c->a.atten_mask = m, c->a.sparse_mode = 1, c->use_mask = true;

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "bnsd_case.h"
@@ -94,6 +95,92 @@ static void nan_is_an_error_unless_the_answer_is_nan(void **state)
     c->q[0] = NAN; /* row 0 of head 0: its D outputs, max and sum are NaN by right */
     assert_int_equal(fattn_fusion_attention(NULL, &c->args), FATTN_OK);
     assert_true(isnan(c->out[0]) && isnan(c->out[D - 1]) && !isnan(c->out[D]));
+    const fattn_verify_report right = report_of(c);
+    assert_true(right.passed);
+    assert_int_equal(right.outputs[0].nans, 0);
+    c->out[3 * D] = NAN;
+    const fattn_verify_report wrong = report_of(c);
+    assert_int_equal(wrong.outputs[0].nans, 1);
+    assert_int_equal(wrong.outputs[0].outside, 1);
+    assert_int_equal(wrong.outputs[0].worst_at[2], 3);
+    assert_true(isnan(wrong.worst_got) && !isnan(wrong.worst_exact));
+    free(c);
+}
+
+/* What stands in the report for every output, against the definitions. */
+static void each_output_has_its_figures(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"attention_out", "softmax_max", "softmax_sum"};
+    call_case *c = case_new(1);
+    assert_int_equal(fattn_fusion_attention(NULL, &c->args), FATTN_OK);
+    const int64_t at = ((1 * N + 2) * SQ + 60) * D + 7;
+    c->out[at] += 0.5f;
+    const fattn_verify_report report = report_of(c);
+    assert_int_equal(report.n_outputs, 3);
+    for (int i = 0; i < 3; i++) {
+        assert_string_equal(report.outputs[i].name, names[i]);
+        assert_int_equal(report.outputs[i].elements, i == 0 ? Q_ELEMENTS : B * N * SQ * 8);
+        assert_int_equal(report.outputs[i].outside, i == 0);
+        assert_int_equal(report.outputs[i].worst_rank, 4);
+    }
+    const fattn_verify_output *out = &report.outputs[0];
+    const double off = fabs((double)c->out[at] - out->worst_exact);
+    assert_true(fabs(out->worst_got - (double)c->out[at]) == 0);
+    assert_true(fabs(out->max_abs - off) < 1e-12);
+    assert_true(fabs(out->max_rel - off / (fabs(out->worst_exact) + 1e-7)) < 1e-9 * out->max_rel);
+    assert_true(fabs(out->rms / (off / sqrt(Q_ELEMENTS)) - 1) < 1e-6);
+    assert_true(fabs(out->worst - off / out->worst_bound) < 1e-9 * out->worst);
+    assert_true(out->mean_rel >= out->max_rel / Q_ELEMENTS && out->mean_rel < 2 * out->max_rel / Q_ELEMENTS);
+    assert_true(out->cosine > 0.99 && out->cosine < 1);
+    assert_true(out->correctly_rounded > 0 && out->correctly_rounded < 1);
+    const int64_t place[] = {1, 2, 60, 7};
+    assert_memory_equal(out->worst_at, place, sizeof place);
+    assert_int_equal(out->worst_index, at);
+    assert_true(report.worst == out->worst && report.max_rel == out->max_rel);
+    free(c);
+}
+
+/* The index in the shape, whatever the strides: rows backwards, heads innermost. */
+static void places_in_strided_outputs(void **state)
+{
+    (void)state;
+    call_case *c = case_new(1);
+    const int64_t strides[] = {N * SQ * D, 1, -N * D, N};
+    memcpy(c->tout.strides, strides, sizeof strides);
+    c->tout.data = c->out + (SQ - 1) * N * D;
+    assert_int_equal(fattn_fusion_attention(NULL, &c->args), FATTN_OK);
+    const int64_t place[] = {1, 3, 69, 5};
+    float *wrong = c->tout.data;
+    for (int i = 0; i < 4; i++) wrong += place[i] * strides[i];
+    *wrong += 1;
+    const fattn_verify_report report = report_of(c);
+    assert_int_equal(report.outside, 1);
+    assert_memory_equal(report.outputs[0].worst_at, place, sizeof place);
+    assert_int_equal(report.worst_index, wrong - (float *)c->tout.data);
+    free(c);
+}
+
+/* A strict refusal carries the device's code, here as in the call. */
+static void refused_as_the_call_is(void **state)
+{
+    (void)state;
+    call_case *c = case_new(1);
+    fattn_context_options options;
+    fattn_context *context;
+    fattn_verify_report report = {.size = sizeof report};
+    fattn_context_options_init(&options);
+    options.strict = 1;
+    assert_int_equal(fattn_context_create(&context, &options), FATTN_OK);
+    c->args.sparse_mode = 99;
+    const fattn_status status = fattn_fusion_attention(context, &c->args);
+    char said[1024];
+    snprintf(said, sizeof said, "%s", fattn_error_message());
+    assert_int_not_equal(status, FATTN_OK);
+    assert_int_equal(fattn_verify(context, fattn_operator_find("fusion_attention"), &c->args, &report),
+                     status);
+    assert_string_equal(fattn_error_message(), said);
+    fattn_context_destroy(context);
     free(c);
 }
 
@@ -145,6 +232,9 @@ int main(void)
         cmocka_unit_test(one_statistic_alone_can_be_verified),
         cmocka_unit_test(a_bound_is_close_to_rounding),
         cmocka_unit_test(nan_is_an_error_unless_the_answer_is_nan),
+        cmocka_unit_test(each_output_has_its_figures),
+        cmocka_unit_test(places_in_strided_outputs),
+        cmocka_unit_test(refused_as_the_call_is),
         cmocka_unit_test(what_cannot_be_verified_is_refused),
         cmocka_unit_test(scratch_beyond_counting_is_no_memory),
     };

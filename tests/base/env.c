@@ -29,8 +29,8 @@ static void in_child(const char *setting, int (*body)(void))
     if (child == 0) {
         char text[256], *rest;
         const char *all[] = {"FATTN_ISA", "FATTN_BACKEND", "FATTN_THREADS", "FATTN_STRICT",
-                             "FATTN_LOG"};
-        for (int i = 0; i < 5; i++) unsetenv(all[i]);
+                             "FATTN_LOG", "FATTN_LANG", "FATTN_DUMP_DIR"};
+        for (int i = 0; i < 7; i++) unsetenv(all[i]);
         snprintf(text, sizeof text, "%s", setting);
         for (char *pair = strtok_r(text, " ", &rest); pair; pair = strtok_r(NULL, " ", &rest)) {
             char *equals = strchr(pair, '=');
@@ -111,6 +111,16 @@ static int body_bad_isa(void)
     return 0;
 }
 
+static int body_chinese(void)
+{
+    fattn_context_options options = defaults();
+    fattn_context *context = NULL;
+    options.strict = 7;
+    EXPECT(fattn_context_create(&context, &options) == FATTN_E_ARG);
+    EXPECT(strstr(fattn_error_message(), "strict:7 不是"));
+    return 0;
+}
+
 static int body_strict_off(void)
 {
     EXPECT(!fattn_context_strict(NULL));
@@ -133,6 +143,77 @@ static int body_log(void)
     EXPECT(read(ends[0], text, sizeof text - 1) > 0);
     EXPECT(strstr(text, "4711") && !strstr(text, "4712") && strstr(text, "hidden_window"));
     return 0;
+}
+
+static int body_log_off(void)
+{
+    fattn_context *context = NULL;
+    EXPECT(context_resolve(&context) == FATTN_OK);
+    EXPECT(!context->log && context->record == 0 && !context->dump_dir);
+    return 0;
+}
+
+static int body_log_calls(void)
+{
+    fattn_context *context = NULL;
+    EXPECT(context_resolve(&context) == FATTN_OK);
+    EXPECT(context->log && context->record == RECORD_CALL);
+    return 0;
+}
+
+static int body_log_both(void)
+{
+    fattn_context *context = NULL;
+    EXPECT(context_resolve(&context) == FATTN_OK);
+    EXPECT(context->log && context->record == (RECORD_PLAN | RECORD_CALL));
+    return 0;
+}
+
+static int body_dump(void)
+{
+    fattn_context *context = NULL;
+    EXPECT(context_resolve(&context) == FATTN_OK);
+    EXPECT(!context->log && context->record == RECORD_DUMP);
+    EXPECT(strcmp(context->dump_dir, "some/where") == 0);
+    setenv("FATTN_DUMP_DIR", "elsewhere", 1); /* read once: too late */
+    EXPECT(fattn_context_create(&context, NULL) == FATTN_OK);
+    EXPECT(strcmp(context->dump_dir, "some/where") == 0);
+    fattn_context_destroy(context);
+    return 0;
+}
+
+static int body_bad_log(void)
+{
+    if (body_bad()) return 1;
+    EXPECT(strstr(fattn_error_message(), "FATTN_LOG") && strstr(fattn_error_message(), "0, 1, plan, call"));
+    return 0;
+}
+
+static void test_log_words(void **state)
+{
+    (void)state;
+    in_child("FATTN_LOG=0", body_log_off);
+    in_child("FATTN_LOG=", body_log_off);
+    in_child("FATTN_LOG=call", body_log_calls);
+    in_child("FATTN_LOG=0,call,1", body_log_calls);
+    in_child("FATTN_LOG=plan,call", body_log_both);
+    in_child("FATTN_LOG=call,plan", body_log_both);
+    in_child("FATTN_DUMP_DIR=some/where", body_dump);
+    in_child("FATTN_DUMP_DIR= FATTN_LOG=0", body_log_off);
+    const char *const bad[] = {"calls", "2", "plan;call", ",", "call,,plan", "CALL", "pla"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        char setting[64];
+        snprintf(setting, sizeof setting, "FATTN_LOG=%s", bad[i]);
+        in_child(setting, body_bad_log);
+    }
+}
+
+static void test_language(void **state)
+{
+    (void)state;
+    in_child("FATTN_LANG=zh", body_chinese);
+    in_child("FATTN_LANG=zh_CN.UTF-8", body_chinese);
+    in_child("FATTN_LANG=en", body_nothing);
 }
 
 static void test_unset(void **state)
@@ -167,6 +248,7 @@ static void test_bad(void **state)
     in_child("FATTN_ISA=avx2", body_bad_isa);
 #endif
     in_child("FATTN_BACKEND=cuda", body_bad);
+    in_child("FATTN_LANG=de", body_bad);
     const char *const threads[] = {"0", "-1", "1025", "2x", "x", "99999999999999999999", "1.5"};
     for (size_t i = 0; i < sizeof threads / sizeof threads[0]; i++) {
         char setting[64];
@@ -186,9 +268,9 @@ static void test_switches(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_unset),       cmocka_unit_test(test_set),
+        cmocka_unit_test(test_unset), cmocka_unit_test(test_language),       cmocka_unit_test(test_set),
         cmocka_unit_test(test_option_wins), cmocka_unit_test(test_bad),
-        cmocka_unit_test(test_switches),
+        cmocka_unit_test(test_switches), cmocka_unit_test(test_log_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,6 +36,22 @@ static void test_long_sentence_is_cut(void **state)
     assert_memory_equal(fattn_error_message(), text, length);
 }
 
+/* What is added is cut like the sentence, and the format stays known. */
+static void test_appended(void **state)
+{
+    (void)state;
+    char text[4000];
+    error_set(FATTN_E_ARG, "scale: %d is odd", 3);
+    error_append(" [%s %d]", "code", 7);
+    assert_string_equal(fattn_error_message(), "scale: 3 is odd [code 7]");
+    assert_string_equal(error_format(), "scale: %d is odd");
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    error_append("%s", text);
+    assert_true(strlen(fattn_error_message()) < 1024);
+    assert_memory_equal(fattn_error_message(), "scale: 3 is odd [code 7]xxx", 27);
+}
+
 static void *other_thread(void *arg)
 {
     char *seen = arg;
@@ -79,7 +95,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_sentence),
-        cmocka_unit_test(test_long_sentence_is_cut),
+        cmocka_unit_test(test_long_sentence_is_cut), cmocka_unit_test(test_appended),
         cmocka_unit_test(test_one_buffer_per_thread),
         cmocka_unit_test(test_macros),
     };

@@ -4,11 +4,13 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "bench_rows.h"
+#include "problem_line.h"
 
 static const bench_row *find(const bench_row *rows, int n, const char *name)
 {
@@ -60,9 +62,67 @@ static void test_decode(void **state)
     assert_int_equal(paged->batch, 8);
     assert_int_equal(find(rows, n, "decode-32/8x128-kv32768-b1-t8")->q_len, 8);
     assert_int_equal(find(rows, n, "decode-32/32x128-kv32768-b1-t8")->n_kv_heads, 32);
-    assert_non_null(find(rows, n, "decode-mla128")->skip);
+    assert_non_null(strstr(find(rows, n, "decode-mla128")->lines[0], "key_rope=T[8,1,4096,64]"));
     for (int i = 0; i < n; i++)
         for (int j = 0; j < i; j++) assert_string_not_equal(rows[i].name, rows[j].name);
+}
+
+/* Every line of a row is a legal call; the row and its plain form ask for equally many results. */
+static void check_lines(const bench_row *row)
+{
+    int64_t results[2] = {0, 0};
+    assert_non_null(row->lines[0]);
+    for (int i = 0; i < 3 && row->lines[i]; i++) {
+        char text[16384], *to = text;
+        for (const char *at = row->lines[i]; *at; at++)
+            to += sprintf(to, at[0] == 'T' && at[1] == '[' ? "f16" : "%c", *at);
+        line_error error = {.text = ""};
+        problem_line *line = line_parse(text, &error);
+        if (!line) fail_msg("%s: %s", row->name, error.text);
+        if (line_shapes(line, NULL) != FATTN_OK) fail_msg("%s: %s", row->name, fattn_error_message());
+        const fattn_tensor *out = line_tensor_of(line, "attention_out", 0);
+        int64_t count = 1;
+        for (int a = 0; a < out->rank; a++) count *= out->shape[a];
+        results[i > 0] += count;
+        line_destroy(line);
+    }
+    if (row->lines[1] && results[0] != results[1])
+        fail_msg("%s: %lld results, its plain form has %lld", row->name, (long long)results[0],
+                 (long long)results[1]);
+}
+
+static void test_serving(void **state)
+{
+    (void)state;
+    bench_row rows[BENCH_MAX_ROWS];
+    static const char *const names[] = {"serving-mix-p16", "serving-mix-p128",    "serving-tndmix",
+                                        "serving-leftpad", "serving-prefix",      "serving-nz",
+                                        "serving-mla-prefill", "serving-mla-decode"};
+    const int n = bench_rows("serving", rows);
+    assert_int_equal(n, 8);
+    for (int i = 0; i < n; i++) {
+        assert_string_equal(rows[i].name, names[i]);
+        assert_non_null(rows[i].lines[1]);
+        check_lines(&rows[i]);
+    }
+    /* 1 prefill of 2048 and 63 decodes at 1-8k keys */
+    assert_non_null(strstr(rows[0].lines[0], "query=T[2111,32,128]"));
+    assert_non_null(strstr(rows[0].lines[0], "block_size=16"));
+    assert_non_null(strstr(rows[1].lines[0], "block_size=128"));
+    assert_true(rows[0].pairs > 32 * (2048.0 * 2049 / 2 + 63 * 1024) &&
+                rows[0].pairs < 32 * (2048.0 * 2049 / 2 + 63 * 8193));
+}
+
+static void test_call(void **state)
+{
+    (void)state;
+    bench_row rows[BENCH_MAX_ROWS];
+    assert_int_equal(bench_rows("call", rows), 2);
+    assert_string_equal(rows[0].name, "tiny");
+    assert_non_null(strstr(rows[0].lines[0], "query=T[1,1,1,64] key=T[1,1,128,64]"));
+    assert_string_equal(rows[1].name, "plan256");
+    assert_non_null(strstr(rows[1].lines[0], "block_table=i32[256,"));
+    for (int i = 0; i < 2; i++) check_lines(&rows[i]);
 }
 
 static void test_unknown(void **state)
@@ -86,7 +146,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_guide),  cmocka_unit_test(test_prefill),
-        cmocka_unit_test(test_decode), cmocka_unit_test(test_unknown),
+        cmocka_unit_test(test_decode), cmocka_unit_test(test_serving),
+        cmocka_unit_test(test_call),   cmocka_unit_test(test_unknown),
         cmocka_unit_test(test_pairs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -122,7 +122,8 @@ static void shapes(void **state)
 
 static void expect(fattn_status got, fattn_status want, const char *sentence)
 {
-    if (got != want || strcmp(fattn_error_message(), sentence))
+    /* the page behind it is the business of base/messages */
+    if (got != want || strncmp(fattn_error_message(), sentence, strlen(sentence)) != 0)
         fail_msg("status %d, \"%s\"\ninstead of %d, \"%s\"", got, fattn_error_message(), want,
                  sentence);
 }

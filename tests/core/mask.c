@@ -276,17 +276,22 @@ static void dense_mask(void **state)
     rng r = rng_new(5);
     for (size_t n = 0; n < sizeof bytes; n++)
         bytes[n] = rng_between(&r, 0, 1) ? (uint8_t)rng_between(&r, 1, 255) : 0;
-    fattn_problem p = {.mask = {true, HEADS * ROWS * COLS, ROWS * COLS, COLS, 1}};
+    fattn_problem p = {.mask = {.present = true, .head_stride = ROWS * COLS, .col_stride = 1}};
     const fattn_ptrs ptrs = {.mask = bytes};
-    const fattn_seq seq = {.batch = 1, .mask_row0 = 2, .mask_col0 = 3};
+    fattn_seq seq = {.mask_base = HEADS * ROWS * COLS + 2 * COLS + 3, .mask_row_stride = COLS};
     for (int64_t head = 0; head < HEADS; head++)
         for (int64_t i = 0; i < ROWS - 2; i++)
             for (int64_t j = 0; j < COLS - 3; j++) {
                 const bool want = bytes[((1 * HEADS + head) * ROWS + 2 + i) * COLS + 3 + j] != 0;
                 assert_int_equal(mask_hides(&p, &ptrs, &seq, head, i, j), want);
             }
-    p.mask.batch_stride = p.mask.head_stride = 0; /* one [ROWS, COLS] mask for all */
+    p.mask.head_stride = 0; /* one [ROWS, COLS] mask for all */
+    seq.mask_base = 2 * COLS + 3;
     assert_int_equal(mask_hides(&p, &ptrs, &seq, 2, 1, 1), bytes[3 * COLS + 4] != 0);
+    seq.mask_from = 100; /* it says nothing about the keys before */
+    bytes[2 * COLS + 3] = 1;
+    assert_false(mask_hides(&p, &ptrs, &seq, 0, 0, 99));
+    assert_true(mask_hides(&p, &ptrs, &seq, 0, 0, 100));
     p.mask.present = false;
     assert_false(mask_hides(&p, &(fattn_ptrs){0}, &seq, 0, 0, 0));
 }

@@ -138,9 +138,9 @@ static void used_ids_only(void **state)
     assert_int_equal(check(9, 0, false, table), FATTN_OK); /* no query reads it */
     assert_int_equal(check(0, 1, false, table), FATTN_OK);
     assert_int_equal(check(9, 1, false, table), FATTN_E_ARG);
-    assert_string_equal(fattn_error_message(),
-                        "block_table[1][2] is 12345: the cache has 9 blocks, and 9 keys of this "
-                        "batch entry need this one");
+    assert_non_null(strstr(fattn_error_message(),
+                           "block_table[1][2] is 12345: the cache has 9 blocks, and 9 keys of this "
+                           "batch entry need this one"));
     const int32_t negative[] = {0, 0, 0, 0, -1, 0}, end[] = {0, 0, 0, 0, PAGES, 0};
     assert_int_equal(check(4, 1, false, negative), FATTN_OK);
     assert_int_equal(check(5, 1, false, negative), FATTN_E_ARG);

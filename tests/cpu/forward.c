@@ -19,13 +19,16 @@ static const fattn_dtype dtypes[] = {FATTN_F32, FATTN_F16, FATTN_BF16};
 
 static storage random_storage(rng *r)
 {
-    static const int64_t pages[] = {0, 0, 0, 1, 7, 16, 64, 128};
+    static const int64_t pages[] = {0, 0, 0, 1, 7, 16, 64, 128}, chunks[] = {0, 0, 0, 0, 16, 32, 5};
     return (storage){.packed = rng_between(r, 0, 1),
                      .heads_first = rng_between(r, 0, 1),
                      .gap = rng_between(r, 0, 2) ? 0 : rng_between(r, 1, 5),
                      .col_stride = rng_between(r, 0, 5) ? 1 : 2,
                      .page_rows = pages[rng_between(r, 0, 7)],
-                     .wide_table = rng_between(r, 0, 1)};
+                     .wide_table = rng_between(r, 0, 1),
+                     .chunk = chunks[rng_between(r, 0, 6)],
+                     .shared = rng_between(r, 0, 2) == 0,
+                     .list = rng_between(r, 0, 3) == 0};
 }
 
 /* Half a unit in the last place of a value of this dtype. */

@@ -109,7 +109,12 @@ static void every_pair_once(void **state)
             counts[t].pairs = calloc((size_t)(seq->q_len * seq->kv_len) + 1, sizeof(int));
             pairs += seq->q_len * seq->kv_len;
         }
-        for (int64_t w = 0; w < x.plan.n_works; w++) count_work(&x, &x.plan.works[w], counts);
+        int64_t dots = 0;
+        for (int64_t w = 0; w < x.plan.n_works; w++) {
+            count_work(&x, &x.plan.works[w], counts);
+            dots += x.plan.works[w].dot;
+        }
+        assert_int_equal(x.plan.n_dots, dots);
         for (int64_t t = 0; t < x.s.p.n_seqs * n_heads; t++) {
             check_tally(&x, (int)(t / n_heads), t % n_heads, &counts[t]);
             free(counts[t].finished);

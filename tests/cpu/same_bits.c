@@ -121,6 +121,12 @@ static void check_storages(sample *s, fattn_context *context, const sample_limit
         {.col_stride = 1, .page_rows = 64, .heads_first = true},
         {.col_stride = 1, .page_rows = 100, .gap = 2},
         {.col_stride = 2, .page_rows = 128},
+        {.col_stride = 1, .page_rows = 16, .chunk = 16},
+        {.col_stride = 1, .page_rows = 128, .chunk = 32},
+        {.col_stride = 1, .page_rows = 7, .chunk = 5},
+        {.col_stride = 1, .shared = true},
+        {.col_stride = 1, .list = true},
+        {.col_stride = 2, .heads_first = true, .list = true, .shared = true},
     };
     for (size_t n = 0; n < sizeof others / sizeof *others; n++) {
         sample other;

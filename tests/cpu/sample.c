@@ -79,10 +79,17 @@ static void random_mask(sample *s, rng *r)
     }
     mask->present = true;
     mask->col_stride = rng_between(r, 1, 4) == 1 ? 2 : 1;
-    mask->row_stride = cols * mask->col_stride + rng_between(r, 0, 3);
-    mask->head_stride = rng_between(r, 0, 1) * rows * mask->row_stride;
-    mask->batch_stride = rng_between(r, 0, 1) * s->p.n_heads * rows * mask->row_stride;
-    const size_t bytes = (size_t)(s->p.n_seqs * s->p.n_heads * rows * mask->row_stride);
+    const int64_t row_stride = cols * mask->col_stride + rng_between(r, 0, 3);
+    mask->head_stride = rng_between(r, 0, 1) * rows * row_stride;
+    const int64_t seq_stride = rng_between(r, 0, 1) * s->p.n_heads * rows * row_stride;
+    const bool tree = rng_between(r, 0, 2) == 0; /* speaks of the last keys only */
+    for (int b = 0; b < s->p.n_seqs; b++) {
+        fattn_seq *seq = &s->seqs[b];
+        seq->mask_base = b * seq_stride;
+        seq->mask_row_stride = row_stride;
+        seq->mask_from = tree ? rng_between(r, 0, seq->kv_len) : 0;
+    }
+    const size_t bytes = (size_t)(s->p.n_seqs * s->p.n_heads * rows * row_stride);
     uint8_t *cells = keep(s, bytes);
     const int64_t share = rng_between(r, 2, 9); /* one hidden cell in so many */
     for (size_t i = 0; i < bytes; i++) cells[i] = rng_between(r, 0, share) == 0 ? 7 : 0;
@@ -115,6 +122,23 @@ static void random_bias(sample *s, rng *r)
     s->ptrs.bias = stored;
 }
 
+/* The first keys of all sequences are the same ones, so that they may be stored once. */
+static void share_first_keys(sample *s, rng *r)
+{
+    const fattn_problem *p = &s->p;
+    int64_t most = INT64_MAX;
+    for (int b = 0; b < p->n_seqs; b++) most = s->seqs[b].kv_len < most ? s->seqs[b].kv_len : most;
+    s->common = rng_between(r, 0, most);
+    for (int b = 1; b < p->n_seqs; b++)
+        for (int64_t h = 0; h < p->n_kv_heads; h++) {
+            const int64_t to = h * s->seqs[b].kv_len, from = h * s->seqs[0].kv_len;
+            memcpy(s->k[b] + to * p->d_qk, s->k[0] + from * p->d_qk,
+                   (size_t)(s->common * p->d_qk) * sizeof(float));
+            memcpy(s->v[b] + to * p->d_v, s->v[0] + from * p->d_v,
+                   (size_t)(s->common * p->d_v) * sizeof(float));
+        }
+}
+
 static void random_meaning(sample *s, rng *r, fattn_dtype dtype, const sample_limits *limits)
 {
     fattn_problem *p = &s->p;
@@ -124,7 +148,7 @@ static void random_meaning(sample *s, rng *r, fattn_dtype dtype, const sample_li
     p->d_qk = rng_between(r, 1, limits->d);
     p->d_v = rng_between(r, 0, 1) ? p->d_qk : rng_between(r, 1, limits->d);
     s->d_nope = p->d_qk > 1 && rng_between(r, 0, 3) == 0 ? rng_between(r, 1, p->d_qk - 1) : p->d_qk;
-    if (s->d_nope > 16 && rng_between(r, 0, 1) && s->d_nope / 16 * 16 < p->d_qk) s->d_nope = s->d_nope / 16 * 16;
+    if (s->d_nope > 16 && rng_between(r, 0, 1)) s->d_nope -= s->d_nope == p->d_qk ? 0 : s->d_nope % 16;
     p->scale = 1.5 / sqrt((double)p->d_qk);
     p->seqs = s->seqs;
     p->n_seqs = rng_between(r, 1, SAMPLE_SEQS);
@@ -136,6 +160,7 @@ static void random_meaning(sample *s, rng *r, fattn_dtype dtype, const sample_li
         s->k[b] = random_values(s, r, p->n_kv_heads * seq->kv_len * p->d_qk, dtype, 2.0);
         s->v[b] = random_values(s, r, p->n_kv_heads * seq->kv_len * p->d_v, dtype, 2.0);
     }
+    if (rng_between(r, 0, 1)) share_first_keys(s, r);
     if (limits->dense_mask && rng_between(r, 0, 2) == 0) random_mask(s, r);
     if (limits->bias && rng_between(r, 0, 2) == 0) random_bias(s, r);
     if (limits->sink && rng_between(r, 0, 3) == 0) {
@@ -145,6 +170,22 @@ static void random_meaning(sample *s, rng *r, fattn_dtype dtype, const sample_li
         p->sink_in_stats = rng_between(r, 0, 1);
         s->ptrs.sink = random_values(s, r, p->n_heads, FATTN_F32, 4.0);
     }
+}
+
+/* Columns in chunks, [.., chunk, row, column of the chunk], as NZ caches have them. */
+static int64_t lay_out_chunks(fattn_part *part, int64_t chunk, int64_t d, int64_t heads, int64_t rows,
+                              int64_t batches)
+{
+    const int64_t chunks = (d + chunk - 1) / chunk;
+    *part = (fattn_part){.d = d,
+                         .chunk = chunk,
+                         .chunk_stride = rows * chunk,
+                         .col_stride = 1,
+                         .row_stride = chunk,
+                         .head_stride = chunks * rows * chunk,
+                         .batch_stride = heads * chunks * rows * chunk};
+    part->page_stride = part->batch_stride;
+    return batches * part->batch_stride + 1;
 }
 
 /* One view over `heads` heads of `d` columns, `rows` rows per batch entry. Returns the elements. */
@@ -163,9 +204,12 @@ static int64_t lay_out(fattn_part *part, const storage *how, int64_t d, int64_t 
 static void *view_memory(sample *s, fattn_view *view, int part, int64_t d, int64_t heads,
                          int64_t rows, int64_t batches)
 {
+    const bool keys = view == &s->p.k || view == &s->p.v;
+    const int64_t count = keys && s->how.chunk
+                              ? lay_out_chunks(&view->part[part], s->how.chunk, d, heads, rows, batches)
+                              : lay_out(&view->part[part], &s->how, d, heads, rows, batches);
     view->n_parts = part + 1;
-    return keep(s, (size_t)lay_out(&view->part[part], &s->how, d, heads, rows, batches) *
-                       fattn_dtype_size(view->dtype));
+    return keep(s, (size_t)count * fattn_dtype_size(view->dtype));
 }
 
 /* Pages in an order that is neither sorted nor dense; unused table entries hold nonsense. */
@@ -186,7 +230,8 @@ static int64_t make_table(sample *s, rng *r, int64_t pages_per_seq)
     const int64_t page = s->how.page_rows;
     int32_t *narrow = keep(s, (size_t)(n + 1) * sizeof *narrow);
     for (int64_t i = 0; i < n; i++) {
-        const bool used = i % pages_per_seq * page < s->seqs[i / pages_per_seq].kv_len;
+        const int64_t own = s->seqs[i / pages_per_seq].kv_len - s->p.shared_len;
+        const bool used = i % pages_per_seq * page < own;
         if (!used) ids[i] = INT64_C(1) << 40 | -7;
         narrow[i] = used ? (int32_t)ids[i] : -7;
     }
@@ -194,10 +239,45 @@ static int64_t make_table(sample *s, rng *r, int64_t pages_per_seq)
     return n + spare;
 }
 
+/* A tensor of its own for every batch entry, each with its own number of rows. */
+static void lay_out_list(sample *s, fattn_view *view, int64_t d, fattn_tensor *tensors,
+                         const fattn_tensor **list)
+{
+    fattn_part *parts = keep(s, SAMPLE_SEQS * sizeof *parts);
+    view->n_parts = 1;
+    view->part[0].d = d;
+    view->list = parts;
+    for (int b = 0; b < s->p.n_seqs; b++) {
+        const int64_t rows = s->seqs[b].kv_len + b;
+        const int64_t count = lay_out(&parts[b], &s->how, d, s->p.n_kv_heads, rows, 1);
+        tensors[b].data = keep(s, (size_t)count * fattn_dtype_size(view->dtype));
+        list[b] = &tensors[b];
+    }
+}
+
+static void lay_out_shared(sample *s)
+{
+    fattn_problem *p = &s->p;
+    p->shared_len = s->common;
+    if (p->shared_len == 0) return;
+    p->k_shared.dtype = p->k.dtype;
+    p->v_shared.dtype = p->v.dtype;
+    s->ptrs.k_shared = view_memory(s, &p->k_shared, 0, p->d_qk, p->n_kv_heads, p->shared_len, 1);
+    s->ptrs.v_shared = view_memory(s, &p->v_shared, 0, p->d_v, p->n_kv_heads, p->shared_len, 1);
+}
+
 static void lay_out_kv(sample *s, rng *r, int64_t kv_rows, int64_t batches)
 {
     fattn_problem *p = &s->p;
     const int64_t page = s->how.page_rows;
+    if (s->d_nope == p->d_qk && s->how.shared) lay_out_shared(s);
+    if (s->d_nope == p->d_qk && s->how.list && page == 0) {
+        lay_out_list(s, &p->k, p->d_qk, s->k_tensors, s->k_list);
+        lay_out_list(s, &p->v, p->d_v, s->v_tensors, s->v_list);
+        s->ptrs.k_list = s->k_list;
+        s->ptrs.v_list = s->v_list;
+        return;
+    }
     p->k.page_rows = p->v.page_rows = page;
     if (page > 0) {
         int64_t longest = 1;
@@ -219,7 +299,7 @@ static void lay_out_all(sample *s, rng *r)
     fattn_problem *p = &s->p;
     int64_t q_rows = 1, kv_rows = 1;
     int64_t q_sum = 0, kv_sum = 0;
-    const bool packed = s->how.packed && s->how.page_rows == 0 && !p->mask.present &&
+    const bool packed = s->how.packed && s->how.page_rows == 0 && !s->how.list &&
                         p->bias.slope_batch_stride == 0;
     for (int b = 0; b < p->n_seqs; b++) {
         fattn_seq *seq = &s->seqs[b];
@@ -246,8 +326,16 @@ static char *at(const sample *s, const fattn_view *view, const void *base, int p
 {
     const fattn_part *x = &view->part[part];
     const int64_t size = (int64_t)fattn_dtype_size(view->dtype);
-    int64_t offset = head * x->head_stride + c * x->col_stride;
-    if (view->page_rows == 0) {
+    int64_t offset = head * x->head_stride;
+    if (view->list) {
+        x = &view->list[seq];
+        base = (view == &s->p.k ? s->k_tensors : s->v_tensors)[seq].data;
+        offset = head * x->head_stride;
+    }
+    offset += x->chunk ? c / x->chunk * x->chunk_stride + c % x->chunk : c * x->col_stride;
+    if (view->list) {
+        offset += row * x->row_stride;
+    } else if (view->page_rows == 0) {
         offset += s->seqs[seq].batch * x->batch_stride + row * x->row_stride;
     } else {
         const int64_t entry = seq * s->p.table.batch_stride + row / view->page_rows;
@@ -265,15 +353,29 @@ char *sample_q_at(const sample *s, int seq, int64_t head, int64_t row, int64_t c
               part ? c - s->d_nope : c);
 }
 
+/* Rows of the shared prefix stand in front of every sequence's own. */
+static char *shared_at(const fattn_view *view, const void *base, int64_t kv_head,
+                       int64_t row, int64_t c)
+{
+    const fattn_part *x = &view->part[0];
+    return (char *)(uintptr_t)base +
+           (kv_head * x->head_stride + row * x->row_stride + c * x->col_stride) *
+               (int64_t)fattn_dtype_size(view->dtype);
+}
+
 char *sample_k_at(const sample *s, int seq, int64_t kv_head, int64_t row, int64_t c)
 {
     const int part = c >= s->d_nope;
+    if (row < s->p.shared_len) return shared_at(&s->p.k_shared, s->ptrs.k_shared, kv_head, row, c);
+    row -= s->p.shared_len;
     return at(s, &s->p.k, s->ptrs.k[part], part, seq, kv_head, s->seqs[seq].kv_row0 + row,
               part ? c - s->d_nope : c);
 }
 
 char *sample_v_at(const sample *s, int seq, int64_t kv_head, int64_t row, int64_t c)
 {
+    if (row < s->p.shared_len) return shared_at(&s->p.v_shared, s->ptrs.v_shared, kv_head, row, c);
+    row -= s->p.shared_len;
     return at(s, &s->p.v, s->ptrs.v, 0, seq, kv_head, s->seqs[seq].kv_row0 + row, c);
 }
 
@@ -405,10 +507,9 @@ bool sample_sees(const sample *s, int seq, int64_t head, int64_t i, int64_t j)
     const fattn_mask *mask = &s->p.mask;
     const bool band = j >= i + q->band_lo && (j <= i + q->band_hi || j < q->prefix);
     if (j < 0 || j >= q->kv_len || !band) return false;
-    return !mask->present ||
-           s->ptrs.mask[q->batch * mask->batch_stride + head * mask->head_stride +
-                        (q->mask_row0 + i) * mask->row_stride +
-                        (q->mask_col0 + j) * mask->col_stride] == 0;
+    return !mask->present || j < q->mask_from ||
+           s->ptrs.mask[q->mask_base + head * mask->head_stride + i * q->mask_row_stride +
+                        (j - q->mask_from) * mask->col_stride] == 0;
 }
 
 const char *sample_print(const sample *s)
@@ -416,14 +517,17 @@ const char *sample_print(const sample *s)
     static char text[512];
     int n = snprintf(text, sizeof text,
                      "seed=%llu dtype=%s kv_heads=%lld group=%lld d=%lld+%lld dv=%lld mask=%d bias=%d "
-                     "sink=%d packed=%d heads_first=%d gap=%lld col=%lld page=%lld",
+                     "sink=%d packed=%d heads_first=%d gap=%lld col=%lld page=%lld chunk=%lld "
+                     "shared=%lld list=%d tree=%d",
                      (unsigned long long)s->seed, fattn_dtype_name(s->p.q.dtype),
                      (long long)s->p.n_kv_heads, (long long)s->p.group, (long long)s->d_nope,
                      (long long)(s->p.d_qk - s->d_nope), (long long)s->p.d_v, s->p.mask.present,
                      (int)s->p.bias.kind, s->p.sink, s->how.packed, s->how.heads_first,
                      (long long)s->how.gap, (long long)s->how.col_stride,
-                     (long long)s->how.page_rows);
-    for (int b = 0; b < s->p.n_seqs && n < 440; b++)
+                     (long long)s->how.page_rows, (long long)s->how.chunk,
+                     (long long)s->p.shared_len, s->p.k.list != NULL,
+                     s->p.mask.present && s->seqs[0].mask_from > 0);
+    for (int b = 0; b < s->p.n_seqs && n < (int)sizeof text - 72; b++)
         n += snprintf(text + n, sizeof text - (size_t)n, " [q%lld kv%lld %lld..%lld p%lld]",
                       (long long)s->seqs[b].q_len, (long long)s->seqs[b].kv_len,
                       (long long)s->seqs[b].band_lo, (long long)s->seqs[b].band_hi,

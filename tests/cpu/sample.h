@@ -18,6 +18,9 @@ typedef struct storage {
     int64_t col_stride;
     int64_t page_rows; /* 0 = contiguous K and V */
     bool wide_table;   /* int64 block table */
+    int64_t chunk;     /* K and V columns in chunks of so many; 0 = in strips */
+    bool shared;       /* the keys that all sequences begin with are stored once */
+    bool list;         /* K and V are a tensor per sequence */
 } storage;
 
 /* What a random sample may look like. */
@@ -35,8 +38,11 @@ typedef struct sample {
     /* logical values, already rounded to the dtype: q[seq][head][row][d], k and v per kv head */
     float *q[SAMPLE_SEQS], *k[SAMPLE_SEQS], *v[SAMPLE_SEQS];
     double *out_bits[SAMPLE_SEQS]; /* results after sample_collect: [head][row][d_v], widened */
-    void *memory[64];
+    fattn_tensor k_tensors[SAMPLE_SEQS], v_tensors[SAMPLE_SEQS]; /* storage.list */
+    const fattn_tensor *k_list[SAMPLE_SEQS], *v_list[SAMPLE_SEQS];
+    void *memory[96];
     int n_memory;
+    int64_t common; /* keys that all sequences begin with */
     int64_t d_nope; /* columns of the first part, d_qk when there is one */
     int64_t stats_count;
 } sample;

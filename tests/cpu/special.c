@@ -35,8 +35,10 @@ static storage some_storage(uint64_t seed)
 {
     static const storage all[] = {{.col_stride = 1, .heads_first = true},
                                   {.col_stride = 1, .page_rows = 7},
-                                  {.col_stride = 2}};
-    return all[seed % 3];
+                                  {.col_stride = 2},
+                                  {.col_stride = 1, .page_rows = 5, .chunk = 16},
+                                  {.col_stride = 1, .list = true}};
+    return all[seed % 5];
 }
 
 /* Poisons key j of one kv head in K or V and demands: rows that see it become NaN (K: all of the row, V:
@@ -140,14 +142,16 @@ static void non_finite_queries(void **state)
 static void hide_all(sample *s)
 {
     const fattn_mask *mask = &s->p.mask;
-    for (int b = 0; b < s->p.n_seqs; b++)
+    for (int b = 0; b < s->p.n_seqs; b++) {
+        fattn_seq *seq = &s->seqs[b];
+        seq->mask_from = 0; /* there is room for every key */
         for (int64_t head = 0; head < s->p.n_heads; head++)
-            for (int64_t i = 0; i < s->seqs[b].q_len; i++)
-                for (int64_t j = 0; j < s->seqs[b].kv_len; j++)
-                    ((uint8_t *)(uintptr_t)s->ptrs.mask)[s->seqs[b].batch * mask->batch_stride +
-                                                         head * mask->head_stride +
-                                                         i * mask->row_stride +
+            for (int64_t i = 0; i < seq->q_len; i++)
+                for (int64_t j = 0; j < seq->kv_len; j++)
+                    ((uint8_t *)(uintptr_t)s->ptrs.mask)[seq->mask_base + head * mask->head_stride +
+                                                         i * seq->mask_row_stride +
                                                          j * mask->col_stride] = 1;
+    }
 }
 
 /* The mean of V over the window, over all keys when the window is empty; sum counts them. */

@@ -22,7 +22,7 @@ static bool judge(int which, const unsigned char *bytes, size_t n, fattn_dtype a
     unsigned char *exact = malloc(n ? n : 1);
     assert_non_null(exact);
     memcpy(exact, bytes, n);
-    const char *bad = outside_judge_file(outside_is_npy(which), exact, n, as, &good);
+    const char *bad = outside_judge_file(outside_kind_of(which), exact, n, as, &good);
     free(exact);
     if (bad) fail_msg("file %d, %zu bytes, %s: %s", which, n, what, bad);
     return good;

@@ -10,7 +10,9 @@
 
 #include "io/element.h"
 #include "io/npy.h"
+#include "io/pickle.h"
 #include "io/safetensors.h"
+#include "io/torchzip.h"
 #include "tools/problem_line.h"
 
 static char why[1200];
@@ -44,9 +46,23 @@ static const char *const safetensors_headers[] = {
 enum { SAFETENSORS = sizeof safetensors_headers / sizeof safetensors_headers[0] };
 static const int safetensors_bytes[SAFETENSORS] = {48, 28, 0};
 
-int outside_files(void) { return safetensors_available() ? NPYS + SAFETENSORS : NPYS; }
+/* {'q': the tensor of 3 x 4 floats in storage 0}, as torch.save() says it */
+static const char pickle[] =
+    "\x80\2}q\0X\1\0\0\0qctorch._utils\n_rebuild_tensor_v2\n((X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0"
+    "0X\3\0\0\0cpuK\14tQK\0K\3K\4\x86K\4K\1\x86\x89" "ccollections\nOrderedDict\n)RtRs.";
+enum { PICKLE = sizeof pickle - 1, STORAGE = 48 };
 
-bool outside_is_npy(int which) { return which < NPYS; }
+int outside_files(void)
+{
+    return NPYS + 1 + (safetensors_available() ? SAFETENSORS : 0) + (torchzip_available() ? 1 : 0);
+}
+
+outside_kind outside_kind_of(int which)
+{
+    if (which < NPYS) return OUTSIDE_NPY;
+    if (which == NPYS) return OUTSIDE_PICKLE;
+    return safetensors_available() && which <= NPYS + SAFETENSORS ? OUTSIDE_SAFETENSORS : OUTSIDE_TORCH;
+}
 
 static size_t add(unsigned char *out, size_t at, const void *bytes, size_t n)
 {
@@ -60,9 +76,76 @@ static size_t add_data(unsigned char *out, size_t at, int n)
     return at;
 }
 
+/* ---- a zip archive of stored entries ---- */
+
+static uint32_t crc_of(const unsigned char *bytes, size_t n)
+{
+    uint32_t crc = 0xffffffff;
+    for (size_t i = 0; i < n; i++) {
+        crc ^= bytes[i];
+        for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (crc & 1 ? 0xedb88320 : 0);
+    }
+    return ~crc;
+}
+
+static size_t add_little(unsigned char *out, size_t at, uint64_t number, int n)
+{
+    for (int i = 0; i < n; i++) out[at++] = (unsigned char)(number >> (8 * i));
+    return at;
+}
+
+typedef struct zip_entry {
+    const char *name;
+    const unsigned char *bytes;
+    size_t n, place;
+} zip_entry;
+
+/* From "version needed" to the name's length: the same in both headers. */
+static size_t add_about(unsigned char *out, size_t at, const zip_entry *e)
+{
+    at = add_little(out, at, 20, 2);
+    at = add_little(out, at, 0, 8); /* flags, method, time, date */
+    at = add_little(out, at, crc_of(e->bytes, e->n), 4);
+    at = add_little(out, at, (uint32_t)e->n, 4);
+    at = add_little(out, at, (uint32_t)e->n, 4);
+    return add_little(out, at, (uint32_t)strlen(e->name), 2);
+}
+
+static size_t torch_file(unsigned char *out)
+{
+    unsigned char storage[STORAGE];
+    add_data(storage, 0, STORAGE);
+    zip_entry entries[] = {{"a/data.pkl", (const unsigned char *)pickle, PICKLE, 0},
+                           {"a/byteorder", (const unsigned char *)"little", 6, 0},
+                           {"a/data/0", storage, STORAGE, 0}};
+    enum { N = sizeof entries / sizeof *entries };
+    size_t at = 0;
+    for (int i = 0; i < N; i++) {
+        entries[i].place = at;
+        at = add_about(out, add(out, at, "PK\3\4", 4), &entries[i]);
+        at = add(out, add_little(out, at, 0, 2), entries[i].name, strlen(entries[i].name));
+        at = add(out, at, entries[i].bytes, entries[i].n);
+    }
+    const size_t directory = at;
+    for (int i = 0; i < N; i++) {
+        at = add_about(out, add_little(out, add(out, at, "PK\1\2", 4), 20, 2), &entries[i]);
+        for (int k = 0; k < 12; k++) out[at++] = 0; /* extra, comment, disk, attributes */
+        at = add_little(out, at, (uint32_t)entries[i].place, 4);
+        at = add(out, at, entries[i].name, strlen(entries[i].name));
+    }
+    const size_t length = at - directory;
+    at = add_little(out, add(out, at, "PK\5\6", 4), 0, 4);
+    at = add_little(out, add_little(out, at, N, 2), N, 2);
+    at = add_little(out, add_little(out, at, (uint32_t)length, 4), (uint32_t)directory, 4);
+    return add_little(out, at, 0, 2);
+}
+
 size_t outside_file(int which, unsigned char *out)
 {
-    if (outside_is_npy(which)) {
+    const outside_kind kind = outside_kind_of(which);
+    if (kind == OUTSIDE_PICKLE) return add(out, 0, pickle, PICKLE);
+    if (kind == OUTSIDE_TORCH) return torch_file(out);
+    if (kind == OUTSIDE_NPY) {
         const char *header = npy_headers[which];
         const size_t text = strlen(header) + 1, room = (10 + text + 63) / 64 * 64;
         const unsigned char version[] = {
@@ -72,10 +155,10 @@ size_t outside_file(int which, unsigned char *out)
         out[room - 1] = '\n';
         return add_data(out, room, npy_bytes[which]);
     }
-    const char *header = safetensors_headers[which - NPYS];
+    const char *header = safetensors_headers[which - NPYS - 1];
     const unsigned char length[8] = {(unsigned char)strlen(header)};
     const size_t at = add(out, add(out, 0, length, 8), header, strlen(header));
-    return add_data(out, at, safetensors_bytes[which - NPYS]);
+    return add_data(out, at, safetensors_bytes[which - NPYS - 1]);
 }
 
 size_t outside_edit(unsigned char *bytes, size_t n, source *s)
@@ -189,24 +272,75 @@ static const char *judge_names(const char *path, fattn_dtype as, bool *good)
     return bad;
 }
 
-/* The reader takes a path: the bytes lie in a file without a name. */
+/* The readers take a path: the bytes lie in a file without a name. */
+static bool spill(const unsigned char *bytes, size_t n, char *path, size_t room)
+{
+    static int file = -1;
+    if (file < 0) file = memfd_create("outside", 0);
+    if (file < 0 || ftruncate(file, 0) || pwrite(file, bytes, n, 0) != (ssize_t)n) return false;
+    snprintf(path, room, "/proc/self/fd/%d", file);
+    return true;
+}
+
 static const char *judge_safetensors(const unsigned char *bytes, size_t n, fattn_dtype as,
                                      bool *good)
 {
-    static int file = -1;
     char path[64];
-    if (file < 0) file = memfd_create("outside", 0);
-    if (file < 0 || ftruncate(file, 0) || pwrite(file, bytes, n, 0) != (ssize_t)n) return NULL;
-    snprintf(path, sizeof path, "/proc/self/fd/%d", file);
+    if (!spill(bytes, n, path, sizeof path)) return NULL;
     const char *bad = judge_names(path, as, good);
     return bad ? bad : judge_one(path, "q", as, good);
 }
 
-const char *outside_judge_file(bool npy, const unsigned char *bytes, size_t n, fattn_dtype as,
+/* A stride of 0 may make a tensor of any size from a few bytes: only its first and last elements are read. */
+static const char *judge_torch(const unsigned char *bytes, size_t n, fattn_dtype as, bool *good)
+{
+    char path[64];
+    io_error error = {.message = ""};
+    io_tensor t;
+    int64_t count;
+    if (!spill(bytes, n, path, sizeof path)) return NULL;
+    const io_code code = torchzip_read(path, "q", as, &t, &error);
+    *good = code == IO_OK;
+    if (!*good) return judge_error(code, &error);
+    if (io_count(t.t.rank, t.t.shape, &count) && count <= OUTSIDE_ROOM) return judge_tensor(&t);
+    volatile double ends = io_get(t.t.data, t.t.dtype, 0);
+    ends = ends + io_get(t.t.data, t.t.dtype, io_offset(&t.t, count - 1));
+    io_tensor_free(&t);
+    return NULL;
+}
+
+static const char *judge_pickle(const unsigned char *bytes, size_t n, bool *good)
+{
+    io_error error = {.message = ""};
+    pickle_tensor t;
+    const io_code bare = pickle_read(bytes, n, "pickle", NULL, &t, &error);
+    const char *bad = bare == IO_OK ? NULL : judge_error(bare, &error);
+    const io_code code = pickle_read(bytes, n, "pickle", "q", &t, &error);
+    *good = code == IO_OK;
+    if (!bad && !*good) bad = judge_error(code, &error);
+    if (!*good) return bad;
+    int64_t count, last = t.offset;
+    if (!io_count(t.rank, t.shape, &count)) return wrong("a tensor was described", "its shape is wrong");
+    for (int i = 0; i < t.rank && count > 0; i++) last += (t.shape[i] - 1) * t.strides[i];
+    if (count > 0 && (t.offset < 0 || last >= t.elements))
+        return wrong("a tensor was described", "it is not inside its storage");
+    return bad;
+}
+
+const char *outside_judge_file(outside_kind kind, const unsigned char *bytes, size_t n, fattn_dtype as,
                                bool *good)
 {
     *good = false;
-    return npy ? judge_npy(bytes, n, as, good) : judge_safetensors(bytes, n, as, good);
+    switch (kind) {
+    case OUTSIDE_NPY:
+        return judge_npy(bytes, n, as, good);
+    case OUTSIDE_PICKLE:
+        return judge_pickle(bytes, n, good);
+    case OUTSIDE_SAFETENSORS:
+        return judge_safetensors(bytes, n, as, good);
+    default:
+        return judge_torch(bytes, n, as, good);
+    }
 }
 
 /* ---- problem lines ----------------------------------------------------------------------------

@@ -3,7 +3,7 @@
  * workspace of its own, and get the bits of a lonely run; children of fork() compute while the
  * parent does.
  *
- * FATTN_FORKS sets the number of forks (40). */
+ * FATTN_FORKS sets the number of forks (40; 1,000 with FATTN_TEST_FULL). */
 #include "cm.h"
 
 #include <pthread.h>
@@ -35,7 +35,8 @@ enum { UNDER_ASAN = 1 }; /* its allocator is not made for fork(): the load must 
 enum { UNDER_ASAN = 0 };
 #endif
 
-/* Prefill, decode that is split, paged decode, packed training, bookkeeping, merging. */
+/* Prefill, decode that is split, paged decode, packed training, prefill and decode in one paged call,
+ * shared prefix, bookkeeping, merging. */
 static const char *const lines[] = {
     "fusion_attention input_layout=BNSD query=f16[2,8,40,16] key=f16[2,4,60,16] "
     "value=f16[2,4,60,16]"
@@ -47,12 +48,18 @@ static const char *const lines[] = {
     " block_size=16 actual_seq_lengths_kv=190,3,100 softmax_lse_flag=true",
     "fusion_attention input_layout=TND query=f32[50,4,8] key=f32[70,2,8] value=f32[70,2,8]"
     " actual_seq_qlen=20,50 actual_seq_kvlen=30,70 sparse_mode=3",
+    "fused_infer_attention_score_v2 input_layout=TND num_query_heads=8 num_key_value_heads=2"
+    " query=f16[42,8,16] key=f16[90,2,16,16] value=f16[90,2,16,16] block_table=i32[3,60] block_size=16"
+    " actual_seq_qlen=1,41,42 actual_seq_kvlen=900,60,5 sparse_mode=3 learnable_sink=bf16[8]",
+    "fused_infer_attention_score input_layout=BNSD num_heads=4 num_key_value_heads=2 query=bf16[2,4,3,16]"
+    " key=bf16[2,2,40,16] value=bf16[2,2,40,16] key_shared_prefix=bf16[1,2,700,16]"
+    " value_shared_prefix=bf16[1,2,700,16] sparse_mode=3",
     "advance_step_flashattn num_seqs=5 num_queries=3 block_size=4 input_tokens=i64[5]"
     " sampled_token_ids=i64[3,1] input_positions=i64[5] seq_lens=i32[5] slot_mapping=i32[5]"
     " block_tables=i32[5,4]",
     "attention_update lse=f32[30]*3 local_out=f16[30,8]*3 update_type=1",
 };
-enum { LINES = sizeof lines / sizeof lines[0], ATTENTION_LINES = 4 };
+enum { LINES = sizeof lines / sizeof lines[0], ATTENTION_LINES = 6 };
 
 typedef struct work {
     fattn_context *context; /* shared */
@@ -301,7 +308,7 @@ static void test_fork_under_load(void **state)
     (void)state;
     enum { LOAD = 3 };
     const char *text = getenv("FATTN_FORKS");
-    const int forks = text ? atoi(text) : 40;
+    const int forks = text ? atoi(text) : getenv("FATTN_TEST_FULL") ? 1000 : 40;
     pthread_t threads[LOAD];
     if (UNDER_TSAN) {
         printf("not run: fork under load (the thread sanitizer allows no threads in children)\n");
@@ -318,6 +325,7 @@ static void test_fork_under_load(void **state)
     run_one(&workers[LOAD], 0, 0); /* the parent goes on */
     for (int i = 0; i < LOAD + 1; i++) end_worker(&workers[i]);
     printf("%d forks during %ld runs\n", forks, atomic_load(&shared.runs));
+    assert_true(atomic_load(&shared.runs) > forks); /* there was a load */
     assert_int_equal(atomic_load(&shared.failures), 0);
     end_work(&shared);
 }

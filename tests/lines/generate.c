@@ -15,6 +15,9 @@ typedef struct drawing {
     size_t used;
     const char *op, *layout, *dtype;
     bool training, packed, decode; /* decode: incre_flash_attention, one query row */
+    bool prompt, v1, v2;           /* the other inference operators */
+    bool listed, rope;
+    int64_t shared, pad_q, pad_kv; /* shared prefix; left padding, -1 = none */
     int64_t b, n, nkv, d, dv, sq, skv;
     int64_t q_len[BATCH_MAX], kv_len[BATCH_MAX]; /* of each sequence */
     int64_t t, tkv;                              /* rows of packed tensors, tail included */
@@ -102,17 +105,26 @@ static void draw_lengths(drawing *g)
 
 static bool mode_needs_packed(int mode) { return mode >= 7; }
 
+/* Tree mask: no more queries than keys. */
+static void draw_tree(drawing *g)
+{
+    g->mode = 9;
+    for (int64_t i = 0; i < g->b; i++)
+        if (g->kv_len[i] < g->q_len[i]) g->mode = 3;
+}
+
 static void draw_mode(drawing *g)
 {
     do g->mode = (int)between(g, 0, g->training ? 8 : 4);
     while ((mode_needs_packed(g->mode) && !g->packed) || (g->mode == 5 && g->packed) ||
            (!g->training && g->mode == 1 && g->packed));
     if (g->decode) g->mode = 0;
+    if (g->v2 && chance(g, 8)) draw_tree(g);
     const bool dense_mode = g->mode == 0 || g->mode == 1 || g->mode == 5;
     g->dense_mask = dense_mode && chance(g, g->mode == 0 ? 50 : 85);
     if (!g->training && g->packed) g->dense_mask = false;
     if (!g->training && g->mode == 1) g->dense_mask = true;
-    g->compressed_mask = !dense_mode && chance(g, 10);
+    g->compressed_mask = !dense_mode && g->mode != 9 && chance(g, 10);
 }
 
 /* Tokens for the band modes: never both negative, never an empty band. */
@@ -156,7 +168,7 @@ static void put_packed_mask(drawing *g, const char *dtype)
 
 static void put_dense_mask(drawing *g, const char *dtype)
 {
-    const long long b = g->b, n = g->n, sq = g->sq, skv = g->skv;
+    const long long b = g->b, n = g->n, sq = g->sq, skv = g->skv + g->shared;
     int64_t form = between(g, 0, 3);
     if (g->decode) {
         put(g, form == 0 ? " atten_mask=%s[%lld,%lld]"
@@ -188,6 +200,15 @@ static void put_dense_mask(drawing *g, const char *dtype)
     }
 }
 
+static void put_tree(drawing *g, const char *dtype)
+{
+    int64_t cells = 0;
+    for (int64_t i = 0; i < g->b; i++) cells += g->q_len[i] * g->q_len[i];
+    if (g->packed) put(g, " atten_mask=%s[%lld]", dtype, (long long)cells);
+    else put(g, " atten_mask=%s[%lld,%lld,%lld]", dtype, (long long)g->b, (long long)g->sq, (long long)g->sq);
+    feature(g, "tree mask");
+}
+
 static void put_mask(drawing *g)
 {
     put(g, " sparse_mode=%d", g->mode);
@@ -195,7 +216,9 @@ static void put_mask(drawing *g)
     put_prefix(g);
     put_tokens(g);
     const char *dtype = g->training ? PICK(g, "bool", "u8") : PICK(g, "bool", "u8", "i8");
-    if (g->compressed_mask) {
+    if (g->mode == 9) {
+        put_tree(g, dtype);
+    } else if (g->compressed_mask) {
         put(g, " atten_mask=%s[%d,2048]", dtype, g->mode == 6 ? 3072 : 2048);
         feature(g, "mask compressed");
     } else if (g->dense_mask) {
@@ -215,7 +238,7 @@ static void put_operand(drawing *g, const char *name, int64_t heads, int64_t row
                         int64_t cols)
 {
     put(g, " %s=%s[", name, g->dtype);
-    for (const char *c = g->layout; *c; c++) {
+    for (const char *c = g->layout; *c && *c != '_'; c++) {
         const int64_t extent = *c == 'B'   ? g->b
                                : *c == 'S' ? rows
                                : *c == 'N' ? heads
@@ -258,18 +281,27 @@ static void draw_packed(drawing *g)
 
 static void put_lengths_dense(drawing *g)
 {
-    const char *q_name = "actual_seq_lengths", *kv_name = "actual_seq_lengths_kv";
+    const char *q_name = g->v2 ? "actual_seq_qlen" : "actual_seq_lengths";
+    const char *kv_name = g->v2 ? "actual_seq_kvlen" : g->decode ? "actual_seq_lengths" : "actual_seq_lengths_kv";
     if (g->training) return;
-    if (g->decode) kv_name = "actual_seq_lengths";
-    if (!g->decode && g->sq > 1 && chance(g, 30)) {
-        for (int64_t i = 0; i < g->b; i++) g->q_len[i] = between(g, 0, g->sq);
+    if (g->mode == 9) {
+        if (g->paged || chance(g, 45)) put_list(g, kv_name, g->kv_len, false);
+        return;
+    }
+    if (!g->decode && g->sq > 1 && (g->pad_q >= 0 || chance(g, 30))) {
+        for (int64_t i = 0; i < g->b; i++)
+            g->q_len[i] = between(g, 0, g->pad_q > 0 ? g->sq - g->pad_q : g->sq);
         put_list(g, q_name, g->q_len, false);
         feature(g, "q lengths");
     }
-    if (g->paged || chance(g, 45)) {
+    if (g->paged || g->pad_kv >= 0 || chance(g, 45)) {
         const bool one = chance(g, 20);
+        const int64_t most = g->pad_kv > 0 ? g->skv - g->pad_kv : g->skv;
         for (int64_t i = 0; i < g->b; i++)
-            g->kv_len[i] = chance(g, 6) ? 0 : between(g, (g->skv + 1) / 2, g->skv);
+            g->kv_len[i] = chance(g, 6) ? 0 : between(g, (most + 1) / 2, most);
+        for (int64_t i = 0; i < g->b && g->listed; i++)
+            g->kv_len[i] = g->kv_len[i] > g->skv - i ? (g->skv > i ? g->skv - i : 0) : g->kv_len[i];
+        if (g->listed && one) g->kv_len[0] = g->kv_len[g->b - 1];
         if (one) {
             for (int64_t i = 1; i < g->b; i++) g->kv_len[i] = g->kv_len[0];
             put(g, " %s=%lld", kv_name, (long long)g->kv_len[0]);
@@ -287,15 +319,14 @@ static void put_lengths(drawing *g)
         return;
     }
     const bool t = g->training;
-    put_list(g, t ? "actual_seq_qlen" : "actual_seq_lengths", g->q_len, true);
-    put_list(g, t ? "actual_seq_kvlen" : "actual_seq_lengths_kv", g->kv_len, true);
+    put_list(g, t || g->v2 ? "actual_seq_qlen" : "actual_seq_lengths", g->q_len, true);
+    put_list(g, t || g->v2 ? "actual_seq_kvlen" : "actual_seq_lengths_kv", g->kv_len, true);
 }
 
 static void put_pages(drawing *g)
 {
     if (!g->paged) return;
-    const char *layout = PICK(g, "BnBsH", "BnNBsD");
-    if (strcmp(g->layout, "BSH") == 0 || strcmp(g->layout, "BSND") == 0) layout = "BnBsH";
+    const char *layout = g->decode ? PICK(g, "BnBsH", "BnNBsD") : PICK(g, "BnBsH", "BnNBsD", "NZ");
     put(g, " page=%s page_layout=%s", PICK(g, "1", "7", "16", "64", "128", "100"), layout);
     feature(g, "paged %s", layout);
 }
@@ -351,18 +382,80 @@ static void put_infer_extras(drawing *g)
 {
     if (!g->packed && chance(g, 25)) {
         put(g, " pse_shift=%s[%lld,%lld,%lld,%lld]", g->dtype, chance(g, 50) ? (long long)g->b : 1LL,
-            (long long)g->n, (long long)g->sq, (long long)g->skv);
+            (long long)g->n, (long long)g->sq, (long long)(g->skv + g->shared));
         feature(g, "pse");
     }
-    if (strcmp(g->op, "fused_infer_attention_score") == 0 && chance(g, 60)) {
-        put(g, " softmax_lse_flag=1");
+    if ((g->v1 || g->v2) && chance(g, 60)) {
+        put(g, g->v2 ? " return_softmax_lse=1" : " softmax_lse_flag=1");
         feature(g, "lse");
     }
+    if (g->v2 && chance(g, 25)) {
+        put(g, " learnable_sink=%s[%lld]", PICK(g, "bf16", "f32"), (long long)g->n);
+        feature(g, "sink");
+    }
+    if (g->pad_q >= 0) put(g, " query_padding_size=i64[1]{%lld}", (long long)g->pad_q);
+    if (g->pad_kv >= 0) put(g, " kv_padding_size=i64[1]{%lld}", (long long)g->pad_kv);
+    if (g->pad_q >= 0 || g->pad_kv >= 0) feature(g, "left padding");
+}
+
+/* Forms that exclude one another: a list, a shared prefix, left padding, rope parts, or none of them. */
+static void draw_form(drawing *g)
+{
+    const int64_t kind = between(g, 0, 99);
+    const bool dense = !g->packed && !g->paged;
+    g->pad_q = g->pad_kv = -1;
+    if (g->decode && dense && kind < 10) g->pad_kv = between(g, 0, g->skv / 4);
+    if (!g->v1 && !g->v2) return;
+    if (kind < 12) g->rope = true;
+    else if (kind < 22 && dense) {
+        g->listed = true; /* the first tensor is the longest */
+        for (int64_t i = 0; i < g->b; i++) g->kv_len[i] = g->skv > i ? g->skv - i : 0;
+    }
+    else if (kind < 36 && g->v1) g->shared = between(g, 1, 70);
+    else if (kind < 50 && g->v1 && dense) {
+        if (g->sq > 1) g->pad_q = between(g, 0, g->sq / 4);
+        if (g->sq == 1 || chance(g, 60)) g->pad_kv = between(g, 0, g->skv / 4);
+    }
+}
+
+/* key and value, or a list of tensors that differ in length, the first one the longest. */
+static void put_keys(drawing *g, const char *name, int64_t cols)
+{
+    const int64_t batch = g->b;
+    char list_name[16];
+    if (!g->listed) {
+        put_operand(g, name, g->nkv, g->skv, g->tkv, cols);
+        return;
+    }
+    g->b = 1;
+    snprintf(list_name, sizeof list_name, "%s_list", name);
+    put_operand(g, list_name, g->nkv, g->skv, 0, cols);
+    for (int64_t i = 1; i < batch; i++) {
+        const size_t at = g->used;
+        put_operand(g, "", g->nkv, g->skv > i ? g->skv - i : 0, 0, cols); /* " =dtype[...]" */
+        memmove(g->line->text + at, g->line->text + at + 1, g->used - at);
+        g->line->text[at] = ',';
+        g->used--;
+    }
+    g->b = batch;
+    feature(g, "tensor list");
+}
+
+static void put_shared(drawing *g)
+{
+    if (g->shared == 0) return;
+    const int64_t batch = g->b;
+    g->b = 1;
+    put_operand(g, "key_shared_prefix", g->nkv, g->shared + 2, g->shared + 2, g->d);
+    put_operand(g, "value_shared_prefix", g->nkv, g->shared + 2, g->shared + 2, g->dv);
+    g->b = batch;
+    put(g, " actual_shared_prefix_len=%lld", (long long)g->shared);
+    feature(g, "shared prefix");
 }
 
 static void put_rope(drawing *g)
 {
-    if (!g->training || !chance(g, 10)) return;
+    if (!g->rope && !(g->training && chance(g, 10))) return;
     const int64_t dr = between(g, 1, g->d);
     put_operand(g, "query_rope", g->n, g->sq, g->t, dr);
     put_operand(g, "key_rope", g->nkv, g->skv, g->tkv, dr);
@@ -389,26 +482,35 @@ void generate_line(random_line *line, const char *op, uint64_t seed, uint64_t nu
     for (const char *c = op; *c; c++) g.state = draw(&g) + (uint64_t)*c;
     g.training = strcmp(op, "fusion_attention") == 0;
     g.decode = strcmp(op, "incre_flash_attention") == 0;
+    g.prompt = strcmp(op, "prompt_flash_attention") == 0;
+    g.v1 = strcmp(op, "fused_infer_attention_score") == 0;
+    g.v2 = strcmp(op, "fused_infer_attention_score_v2") == 0;
     g.layout = g.training ? PICK(&g, "BSH", "SBH", "BSND", "BNSD", "TND", "TND")
                : g.decode ? PICK(&g, "BSH", "BSND", "BNSD")
-                          : PICK(&g, "BSH", "BSND", "BNSD", "TND");
+               : g.prompt ? PICK(&g, "BSH", "BSND", "BNSD", "TND", "BNSD_BSND", "NSD", "SH")
+                          : PICK(&g, "BSH", "BSND", "BNSD", "TND", "BSH", "BSND", "BNSD", "TND", "NTD",
+                                 "NSD", "BNSD_BSND", "BSH_BNSD", "BSND_BNSD", "NTD_TND", "TND_NTD",
+                                 "BSH_NBSD", "BSND_NBSD", "BNSD_NBSD");
     g.dtype = PICK(&g, "f32", "f16", "bf16");
-    g.packed = strcmp(g.layout, "TND") == 0;
-    g.paged = !g.training && strcmp(op, "prompt_flash_attention") != 0 && chance(&g, 40);
+    g.packed = strcspn(g.layout, "T") < strcspn(g.layout, "_");
+    g.paged = !g.training && !g.prompt && chance(&g, 40);
     feature(&g, "layout %s", g.layout);
     feature(&g, "dtype %s", g.dtype);
 
     draw_heads(&g);
     draw_lengths(&g);
+    if (!g.packed && strcspn(g.layout, "B") >= strcspn(g.layout, "_")) g.b = 1;
+    draw_form(&g);
     if (g.packed) draw_packed(&g);
     draw_mode(&g);
 
-    put(&g, "%s input_layout=%s %s=%lld", op, g.layout, g.training ? "head_num" : "num_heads",
-        (long long)g.n);
+    put(&g, "%s input_layout=%s %s=%lld", op, g.layout,
+        g.training ? "head_num" : g.v2 ? "num_query_heads" : "num_heads", (long long)g.n);
     if (!g.training) put(&g, " num_key_value_heads=%lld", (long long)g.nkv);
     put_operand(&g, "query", g.n, g.sq, g.t, g.d);
-    put_operand(&g, "key", g.nkv, g.skv, g.tkv, g.d);
-    put_operand(&g, "value", g.nkv, g.skv, g.tkv, g.dv);
+    put_keys(&g, "key", g.d);
+    put_keys(&g, "value", g.dv);
+    put_shared(&g);
     put_rope(&g);
     put_lengths(&g);
     put_pages(&g);
@@ -416,7 +518,7 @@ void generate_line(random_line *line, const char *op, uint64_t seed, uint64_t nu
     else if (chance(&g, 35)) g.dense_mask = true, put_dense_mask(&g, PICK(&g, "bool", "u8", "i8"));
     if (g.training) put_training_extras(&g);
     else put_infer_extras(&g);
-    put(&g, " %s=%s", g.training || strcmp(op, "fused_infer_attention_score") == 0 ? "scale" : "scale_value",
+    put(&g, " %s=%s", g.training || g.v1 ? "scale" : g.v2 ? "softmax_scale" : "scale_value",
         PICK(&g, "0.125", "0.3", "1", "-0.5"));
     put(&g, " fill=%s seed=%llu", PICK(&g, "normal", "normal", "normal", "uniform", "increasing", "onehot"),
         (unsigned long long)(draw(&g) % 100000));
@@ -473,6 +575,41 @@ static const goal goals[] = {
     {"incre_flash_attention", "mask rank 3", 20},
     {"incre_flash_attention", "paged BnBsH", 20},
     {"incre_flash_attention", "paged BnNBsD", 20},
+    {"prompt_flash_attention", "layout BNSD_BSND", 20},
+    {"prompt_flash_attention", "layout NSD", 20},
+    {"prompt_flash_attention", "layout SH", 20},
+    {"incre_flash_attention", "left padding", 20},
+    {"fused_infer_attention_score", "layout NTD", 20},
+    {"fused_infer_attention_score", "layout NSD", 20},
+    {"fused_infer_attention_score", "layout BNSD_BSND", 20},
+    {"fused_infer_attention_score", "layout BSH_BNSD", 20},
+    {"fused_infer_attention_score", "layout BSND_BNSD", 20},
+    {"fused_infer_attention_score", "layout NTD_TND", 20},
+    {"fused_infer_attention_score", "layout TND_NTD", 20},
+    {"fused_infer_attention_score", "layout BSH_NBSD", 20},
+    {"fused_infer_attention_score", "layout BSND_NBSD", 20},
+    {"fused_infer_attention_score", "layout BNSD_NBSD", 20},
+    {"fused_infer_attention_score", "paged NZ", 20},
+    {"fused_infer_attention_score", "rope", 20},
+    {"fused_infer_attention_score", "tensor list", 20},
+    {"fused_infer_attention_score", "shared prefix", 20},
+    {"fused_infer_attention_score", "left padding", 20},
+    {"fused_infer_attention_score_v2", "layout TND", 20},
+    {"fused_infer_attention_score_v2", "layout TND_NTD", 20},
+    {"fused_infer_attention_score_v2", "layout BNSD_NBSD", 20},
+    {"fused_infer_attention_score_v2", "paged BnBsH", 20},
+    {"fused_infer_attention_score_v2", "paged BnNBsD", 20},
+    {"fused_infer_attention_score_v2", "paged NZ", 20},
+    {"fused_infer_attention_score_v2", "mode 0", 20},
+    {"fused_infer_attention_score_v2", "mode 1", 20},
+    {"fused_infer_attention_score_v2", "mode 2", 20},
+    {"fused_infer_attention_score_v2", "mode 3", 20},
+    {"fused_infer_attention_score_v2", "mode 4", 20},
+    {"fused_infer_attention_score_v2", "tree mask", 20},
+    {"fused_infer_attention_score_v2", "sink", 20},
+    {"fused_infer_attention_score_v2", "rope", 20},
+    {"fused_infer_attention_score_v2", "tensor list", 20},
+    {"fused_infer_attention_score_v2", "lse", 20},
     {"fused_infer_attention_score", "layout TND", 20},
     {"fused_infer_attention_score", "mode 0", 20},
     {"fused_infer_attention_score", "mode 1", 20},

@@ -36,6 +36,14 @@ typedef struct packed {
     float max[STATS + 1], sum[STATS + 1], lse[TOKENS_Q * HEADS + 1];
 } packed;
 
+/* [token, head, column] */
+static fattn_view strips(fattn_dtype dtype, int64_t d, int64_t heads)
+{
+    return (fattn_view){.dtype = dtype,
+                        .n_parts = 1,
+                        .part = {{.d = d, .head_stride = d, .row_stride = heads * d, .col_stride = 1}}};
+}
+
 static void packed_init(packed *x, fattn_dtype out_dtype)
 {
     static const int64_t q_len[SEQS] = {20, 0, 17, 3}, kv_len[SEQS] = {10, 5, 15, 0};
@@ -44,16 +52,16 @@ static void packed_init(packed *x, fattn_dtype out_dtype)
     for (size_t e = 0; e < sizeof x->q / sizeof x->q[0]; e++) x->q[e] = random_normal(&r);
     for (size_t e = 0; e < sizeof x->k / sizeof x->k[0]; e++) x->k[e] = random_normal(&r);
     for (size_t e = 0; e < sizeof x->v / sizeof x->v[0]; e++) x->v[e] = random_normal(&r);
-    const fattn_view out = {out_dtype, 1, {{DV, 0, DV, HEADS * DV, 1, 0}}, 0, 0};
+    const fattn_view out = strips(out_dtype, DV, HEADS);
     x->p = (fattn_problem){
         .n_heads = HEADS,
         .n_kv_heads = KV_HEADS,
         .group = HEADS / KV_HEADS,
         .d_qk = D,
         .d_v = DV,
-        .q = {FATTN_F32, 1, {{D, 0, D, HEADS * D, 1, 0}}, 0, 0},
-        .k = {FATTN_F32, 1, {{D, 0, D, KV_HEADS * D, 1, 0}}, 0, 0},
-        .v = {FATTN_F32, 1, {{DV, 0, DV, KV_HEADS * DV, 1, 0}}, 0, 0},
+        .q = strips(FATTN_F32, D, HEADS),
+        .k = strips(FATTN_F32, D, KV_HEADS),
+        .v = strips(FATTN_F32, DV, KV_HEADS),
         .out = out,
         .seqs = x->seqs,
         .n_seqs = SEQS,
@@ -202,8 +210,8 @@ static void refuses_other_dtypes(void **state)
     assert_int_equal(fattn_context_create(&context, NULL), FATTN_OK);
     packed_init(&x, FATTN_I8);
     assert_int_equal(fattn_backend_ref.accepts(context, &x.p), FATTN_E_UNSUPPORTED);
-    assert_string_equal(fattn_error_message(),
-                        "output: the reference backend computes f64, f32, f16 and bf16, not i8");
+    assert_non_null(strstr(fattn_error_message(),
+                           "output: the reference backend computes f64, f32, f16 and bf16, not i8"));
     packed_init(&x, FATTN_F64);
     x.p.k.dtype = FATTN_BF16; /* mixed is fine */
     assert_int_equal(fattn_backend_ref.accepts(context, &x.p), FATTN_OK);

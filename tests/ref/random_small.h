@@ -125,7 +125,8 @@ static inline void random_init(random_small *x, uint64_t seed, random_fill fill)
     mask_translate(&x->s.seq, x->mode, rng_between(&r, 0, 1), rng_between(&r, -3, 20),
                    rng_between(&r, -3, 20), rng_between(&r, 0, x->shape.kv_len), false);
     if (rng_between(&r, 0, 1)) {
-        p->mask = (fattn_mask){.present = true, .row_stride = x->shape.kv_len, .col_stride = 1};
+        p->mask = (fattn_mask){.present = true, .col_stride = 1};
+        x->s.seq.mask_row_stride = x->shape.kv_len;
         x->s.ptrs.mask = x->mask;
     }
     if (rng_between(&r, 0, 1)) {

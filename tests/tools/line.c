@@ -220,7 +220,7 @@ static const struct {
      "actual_seq_lengths=5 "
      "page=2",
      0, "page"},
-    {"incre_flash_attention key=f16[1] page_layout=NZ", 46, "BnBsH"},
+    {"incre_flash_attention key=f16[1] page_layout=BSND", 46, "BnBsH"},
 };
 
 static void bad_lines(void **state)

@@ -23,6 +23,12 @@ SLOT(fattn_softmax_rows_fn, softmax_rows);
 SLOT(fattn_axpy_fn, axpy_f32);
 SLOT(fattn_axpy_fn, axpy_f16);
 SLOT(fattn_axpy_fn, axpy_bf16);
+SLOT(fattn_dot_strips_fn, dot_strips_f32);
+SLOT(fattn_dot_strips_fn, dot_strips_f16);
+SLOT(fattn_dot_strips_fn, dot_strips_bf16);
+SLOT(fattn_axpy_strips_fn, axpy_strips_f32);
+SLOT(fattn_axpy_strips_fn, axpy_strips_f16);
+SLOT(fattn_axpy_strips_fn, axpy_strips_bf16);
 SLOT(fattn_exp2_fn, exp2);
 SLOT(fattn_finite_fn, finite);
 double ISA(fma_probe)(int64_t n);
@@ -54,6 +60,12 @@ const fattn_kernels ISA(kernels) = {
     .axpy = {[KERNEL_F32] = ISA(axpy_f32),
              [KERNEL_F16] = ISA(axpy_f16),
              [KERNEL_BF16] = MUTANT(60, ISA(axpy_bf16), ISA(axpy_f16))},
+    .dot_strips = {[KERNEL_F32] = ISA(dot_strips_f32),
+                   [KERNEL_F16] = ISA(dot_strips_f16),
+                   [KERNEL_BF16] = ISA(dot_strips_bf16)},
+    .axpy_strips = {[KERNEL_F32] = ISA(axpy_strips_f32),
+                    [KERNEL_F16] = ISA(axpy_strips_f16),
+                    [KERNEL_BF16] = ISA(axpy_strips_bf16)},
     .exp2 = ISA(exp2),
     .finite = ISA(finite),
     .fma_probe = ISA(fma_probe),

@@ -27,7 +27,7 @@ for kernel in src/cpu/kernel/*.c; do
 done
 
 failed=0
-for slot in edit exp2 finite load pv qk softmax store stream table; do
+for slot in edit exp2 finite load pv qk softmax store stream strips table; do
     $cc $flags -static -Itests/cpu/kernel/neon -Itests -Isrc -Iinclude "tests/cpu/kernel/$slot.c" \
         src/cpu/isa.c src/base/cpuinfo.c src/base/cpucount.c src/base/half.c $objects \
         -o "$build/$slot" -lm -lpthread

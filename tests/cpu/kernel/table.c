@@ -13,6 +13,7 @@ static void complete(const fattn_kernels *k)
     for (int dtype = 0; dtype < KERNEL_DTYPES; dtype++) {
         assert_true(k->load[dtype] && k->pack[dtype] && k->store[dtype]);
         assert_true(k->dot[dtype] && k->axpy[dtype]);
+        assert_true(k->dot_strips[dtype] && k->axpy_strips[dtype]);
     }
     assert_true(k->qk && k->edit && k->softmax && k->pv && k->softmax_rows && k->exp2 && k->finite);
     assert_true(k->fma_probe(1000) > 0);

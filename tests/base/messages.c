@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* messages.c — the language of sentences, the page behind them, and cutting between characters. That the
+ * table holds every sentence of the code is checked by messages.py. */
+#include "cm.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/messages.h"
+
+static int english(void **state)
+{
+    (void)state;
+    message_set_language(LANGUAGE_ENGLISH);
+    return 0;
+}
+
+static void names_of_languages(void **state)
+{
+    (void)state;
+    assert_int_equal(message_language_from_name("en"), LANGUAGE_ENGLISH);
+    assert_int_equal(message_language_from_name("zh"), LANGUAGE_CHINESE);
+    assert_int_equal(message_language_from_name("zh_CN.UTF-8"), LANGUAGE_CHINESE);
+    assert_int_equal(message_language_from_name("en_US"), LANGUAGE_ENGLISH);
+    const char *const unknown[] = {"", "z", "de", "zhong", "EN", "c"};
+    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
+        assert_true(message_language_from_name(unknown[i]) < 0);
+}
+
+static void the_page_stands_behind(void **state)
+{
+    (void)state;
+    assert_int_equal(error_set(FATTN_E_ARG, "block_size: %lld is not positive", -3LL), FATTN_E_ARG);
+    assert_string_equal(fattn_error_message(),
+                        "block_size: -3 is not positive (docs/calls.md#decode-steps)");
+}
+
+static void chinese_on_request(void **state)
+{
+    (void)state;
+    message_set_language(LANGUAGE_CHINESE);
+    error_set(FATTN_E_ARG, "block_size: %lld is not positive", -3LL);
+    assert_string_equal(fattn_error_message(), "block_size:-3 不是正数 (docs/calls.md#decode-steps)");
+    error_set(FATTN_E_ARG, "a sentence that no table knows: %d", 7);
+    assert_string_equal(fattn_error_message(), "a sentence that no table knows: 7");
+}
+
+/* A sentence that fills the buffer ends with a whole character. */
+static void cut_between_characters(void **state)
+{
+    (void)state;
+    char text[3002] = "";
+    for (int shift = 0; shift < 3; shift++) {
+        memset(text, 'x', (size_t)shift);
+        for (int i = shift; i + 3 < 3000; i += 3) memcpy(text + i, "头", 4);
+        error_set(FATTN_E_ARG, "%s", text);
+        const char *said = fattn_error_message();
+        const size_t length = strlen(said);
+        assert_true(length >= 900 && length < 1024);
+        assert_int_equal((length - (size_t)shift) % 3, 0);
+        assert_memory_equal(said, text, length);
+    }
+}
+
+static void parts(void **state)
+{
+    (void)state;
+    assert_string_equal(message_say("no part of any sentence"), "no part of any sentence");
+    for (size_t i = 0; i < message_count; i++) {
+        const fattn_message *m = &message_table[i];
+        message_set_language(LANGUAGE_ENGLISH);
+        assert_string_equal(message_say(m->english), m->english);
+        message_set_language(LANGUAGE_CHINESE);
+        assert_string_equal(message_say(m->english), m->chinese);
+        assert_ptr_equal(message_find(m->english), m);
+    }
+    assert_null(message_find(""));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(names_of_languages, english),
+        cmocka_unit_test_teardown(the_page_stands_behind, english),
+        cmocka_unit_test_teardown(chinese_on_request, english),
+        cmocka_unit_test_teardown(cut_between_characters, english),
+        cmocka_unit_test_teardown(parts, english),
+    };
+    return cmocka_run_group_tests(tests, english, NULL);
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* bench_serving.h — a row of the suites `serving` and `call`: calls as problem lines. */
+#ifndef FATTN_TOOLS_BENCH_SERVING_H
+#define FATTN_TOOLS_BENCH_SERVING_H
+
+#include "bench_measure.h"
+
+/* Fills *result: the call, and in the place of standard attention the plain form with the same visible
+ * pairs, run in turn. Plan and call in microseconds, best of many. */
+void bench_serving(bench_session *session, const bench_row *row, bench_result *result);
+
+#endif
