@@ -23,7 +23,7 @@ static const char *const layout_names[] = {"BSH", "SBH", "BSND", "BNSD", "TND", 
 
 static fattn_status check_numbers(const fattn_fusion_attention_args *a)
 {
-    REQUIRE(isfinite(a->scale), FATTN_E_ARG, "scale: %g is not finite", a->scale);
+    TRY(inputs_scale("scale", a->scale));
     const bool dropout = fabs(a->keep_prob - 1) >= KEEP_ALL_WITHIN;
     REQUIRE(!dropout || (a->keep_prob > 0 && a->keep_prob < 1), FATTN_E_ARG,
             "keep_prob: %g is not in (0, 1]; 1 = no dropout", a->keep_prob);
@@ -100,14 +100,14 @@ static fattn_status read_sink(const fusion_call *call, fattn_problem *problem)
     const fattn_tensor *sink = call->sink;
     char shape[TEXT_SIZE];
     if (!sink) return FATTN_OK;
-    REQUIRE(sink->dtype == FATTN_F32, FATTN_E_DTYPE, "sink: dtype %s; it must be f32",
+    REQUIRE(inputs_is_f32(&call->in, sink), FATTN_E_DTYPE, "sink: dtype %s; it must be f32",
             fattn_dtype_name(sink->dtype));
     REQUIRE(sink->rank == 1 && sink->shape[0] == call->in.n_heads, FATTN_E_SHAPE,
             "sink: %s; it must be [%lld], one logit per query head",
             tensor_print(sink, shape, sizeof shape), LL(call->in.n_heads));
     problem->sink = true;
     problem->sink_in_stats = MUTANT(74, true, false);
-    problem->sink_dtype = FATTN_F32;
+    problem->sink_dtype = sink->dtype;
     problem->sink_stride = sink->strides[0];
     return FATTN_OK;
 }

@@ -182,7 +182,7 @@ static fattn_status read_slopes(fusion_call *call, fattn_problem *problem)
     const fattn_tensor *pse = call->pse;
     char shape[TEXT_SIZE];
     tensor_print(pse, shape, sizeof shape);
-    REQUIRE(pse->dtype == FATTN_F32, FATTN_E_DTYPE,
+    REQUIRE(inputs_is_f32(&call->in, pse), FATTN_E_DTYPE,
             "pse: dtype %s; slopes (pse_type %lld) must be f32", fattn_dtype_name(pse->dtype),
             LL(call->args->pse_type));
     const bool by_batch = pse->rank == 2 && pse->shape[0] == call->n_batch;
@@ -196,7 +196,7 @@ static fattn_status read_slopes(fusion_call *call, fattn_problem *problem)
     TRY(check_square(call));
     problem->bias = (fattn_bias){
         .kind = call->args->pse_type == TYPE_SLOPE ? BIAS_SLOPE : BIAS_SLOPE_SQRT,
-        .dtype = FATTN_F32,
+        .dtype = pse->dtype,
         .slope_batch_stride = by_batch ? pse->strides[0] : 0,
         .slope_head_stride = pse->strides[head_axis],
     };

@@ -4,7 +4,6 @@
 #include "api/infer.h"
 #include "api/strict_infer.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -86,7 +85,7 @@ static fattn_status infer_read(fattn_context *context, const infer_args *a, infe
                .paged = a->block_table != NULL},
     };
     TRY(strict_check(&strict_infer, STAGE_ARGS, context, call));
-    REQUIRE(isfinite(a->scale), FATTN_E_ARG, "%s: %g is not finite", a->scale_name, a->scale);
+    TRY(inputs_scale(a->scale_name, a->scale));
     TRY(inputs_layout(context, &call->in, a->layout, false, a->layouts));
     TRY(inputs_dtypes(&call->in)); /* before shapes: quantised caches have other ones */
     TRY(inputs_read(context, &call->in));

@@ -60,7 +60,7 @@ fattn_status infer_sink(const infer_call *call, fattn_problem *problem)
     const fattn_tensor *sink = call->args->learnable_sink;
     char shape[TEXT_SIZE];
     if (!sink) return FATTN_OK;
-    REQUIRE(sink->dtype == FATTN_BF16 || sink->dtype == FATTN_F32, FATTN_E_DTYPE,
+    REQUIRE(sink->dtype == FATTN_BF16 || inputs_is_f32(&call->in, sink), FATTN_E_DTYPE,
             "learnable_sink: dtype %s; it must be bf16 (or f32)", fattn_dtype_name(sink->dtype));
     REQUIRE(sink->rank == 1 && sink->shape[0] == call->in.n_heads, FATTN_E_SHAPE,
             "learnable_sink: %s; it must be [%lld], one logit per query head",

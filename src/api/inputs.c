@@ -2,6 +2,7 @@
 /* inputs.c — query, key and value read through the layout: axes, head counts, dtypes, views. */
 #include "api/inputs.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,6 +11,21 @@
 #include "base/mutant.h"
 
 #define LL(x) ((long long)(x))
+
+static const double SCALE_MAX = 2.35e38; /* FLT_MAX / log2(e), rounded down */
+
+bool inputs_is_f32(const fattn_inputs *in, const fattn_tensor *tensor)
+{
+    return tensor->dtype == FATTN_F32 ||
+           (tensor->dtype == FATTN_F64 && in->query->dtype == FATTN_F64);
+}
+
+fattn_status inputs_scale(const char *name, double scale)
+{
+    REQUIRE(fabs(scale) <= SCALE_MAX, FATTN_E_ARG,
+            "%s: %g is too large for fp32 scores; at most %g in size", name, scale, SCALE_MAX);
+    return FATTN_OK;
+}
 
 const fattn_tensor *inputs_optional(const fattn_tensor *tensor)
 {

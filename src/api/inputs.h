@@ -37,6 +37,12 @@ typedef struct fattn_inputs {
 /* An optional tensor: NULL when absent or when it is the empty list of the vendor's faces ([0]). */
 const fattn_tensor *inputs_optional(const fattn_tensor *tensor);
 
+/* Is the tensor fp32, or fp64 beside an fp64 query? For numbers that are fp32 whatever the query is. */
+bool inputs_is_f32(const fattn_inputs *in, const fattn_tensor *tensor);
+
+/* Scores are fp32: a scale that is none, times log2(e), would turn zeros into NaN. */
+fattn_status inputs_scale(const char *name, double scale);
+
 /* Settles `in->letters` and `in->out_letters` from the caller's layout string; `names` are the operator's
  * layouts (NULL-terminated). */
 fattn_status inputs_layout(fattn_context *context, fattn_inputs *in, const char *layout,

@@ -4,18 +4,21 @@
  * Statistics refer to the true maximum `top`; m, the reference of l and o, may lie below it. */
 #include "cpu/finish.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
 #include "base/half.h"
 #include "base/ints.h"
 #include "base/mutant.h"
+#include "core/bias.h"
 #include "core/mask.h"
 #include "cpu/gather.h"
+#include "cpu/scores.h"
 
 /* One packed row on its way out. */
 typedef struct out_row {
-    int64_t i, head;
+    int64_t packed, i, head;
     float *o;
     double m, top, l; /* log2 units */
     double sink;      /* natural units, -inf = none */
@@ -126,10 +129,42 @@ static float sink_divisor(const out_row *row, int64_t columns)
     return (float)(row->l * unit + 1.0);
 }
 
+/* A bias like -FLT_MAX leaves the range of log2 units (scores.c) and takes all scores with it: the row's
+ * maximum in natural units is the largest bias that it sees. */
+static bool is_saturated(const fattn_item *it, const out_row *row)
+{
+    const bool tensor = it->p->bias.kind == BIAS_TENSOR || it->p->bias.kind == BIAS_COMPRESSED;
+    return tensor && fabs(row->top) == (double)FLT_MAX;
+}
+
+static double largest_bias(const fattn_item *it, const out_row *row)
+{
+    const fattn_interval window = mask_interval(it->seq, row->i);
+    const double factor = it->p->bias.before_scale ? it->p->scale : 1.0;
+    double largest = -INFINITY;
+    for (int64_t j = window.lo; j < window.hi; j += TILE_KEYS) {
+        const int n = (int)i64_min(window.hi - j, TILE_KEYS);
+        uint64_t hidden = 0;
+        if (scores_hidden(it, row->packed, 1, j, n, &hidden) == TILE_EMPTY) continue;
+        for (int k = 0; k < n; k++)
+            if (!(hidden >> k & 1))
+                largest = fmax(largest, factor * bias_value(it->p, it->ptrs, it->seq, row->head,
+                                                            row->i, j + k));
+    }
+    return largest;
+}
+
+static double largest_score(const fattn_item *it, const out_row *row)
+{
+    if (isnan(row->l)) return NAN;
+    if (is_saturated(it, row)) return largest_bias(it, row);
+    return MUTANT(34, row->top, row->m) * LN_2;
+}
+
 static void finish_seen(const fattn_item *it, const out_row *row)
 {
     const bool in_stats = it->p->sink && it->p->sink_in_stats;
-    const double max_seen = isnan(row->l) ? (double)NAN : MUTANT(34, row->top, row->m) * LN_2;
+    const double max_seen = largest_score(it, row);
     const bool sink_leads = in_stats && (row->sink > max_seen || isnan(row->sink));
     const double max = sink_leads ? row->sink : max_seen;
     double sum = row->l * exp2(row->m - max * LOG2_E);
@@ -137,7 +172,8 @@ static void finish_seen(const fattn_item *it, const out_row *row)
     if (in_stats) sum += exp(row->sink - max);
 
     write_max_sum(it, row, (float)max, (float)sum);
-    write_lse(it, row, (float)(row->m * LN_2 + MUTANT(32, log(row->l), row->l)));
+    const double below = is_saturated(it, row) ? max_seen : row->m * LN_2;
+    write_lse(it, row, (float)(below + MUTANT(32, log(row->l), row->l)));
     write_out(it, row,
               MUTANT(33, it->p->sink, false) ? sink_divisor(row, it->p->d_v) : (float)row->l);
 }
@@ -147,7 +183,8 @@ void finish_rows(const fattn_item *it, const fattn_state *state)
     for (int32_t r = 0; r < it->work->rows; r++) {
         const int64_t packed = it->work->row0 + r;
         const int64_t head = item_head(it, packed);
-        const out_row row = {.i = item_query(it, packed),
+        const out_row row = {.packed = packed,
+                         .i = item_query(it, packed),
                          .head = head,
                          .o = state->o + r * it->scratch->ldo,
                          .m = (double)state->m[r],

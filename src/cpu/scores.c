@@ -134,7 +134,13 @@ static void tensor_row(const fattn_item *it, int64_t head, int64_t i, int64_t j,
             row[k] = (float)bias_value(it->p, it->ptrs, it->seq, head, i, j + k);
 }
 
-/* To log2 units. A finite bias stays finite: -FLT_MAX is a common way to say "almost never". */
+/* What comes of a finite bias stays finite: -FLT_MAX is a common way to say "almost never". */
+static float narrow(double x, bool finite)
+{
+    return finite && fabs(x) > (double)FLT_MAX ? (float)copysign(FLT_MAX, x) : (float)x;
+}
+
+/* To log2 units. */
 static void scale_row(float *row, int n, float factor)
 {
     for (int k = 0; k < n; k++) {
@@ -166,7 +172,8 @@ static void slope_rows(const fattn_item *it, int64_t r, int rows, int64_t j, int
                            item_head(it, r + row) * b->slope_head_stride;
         const double slope = -(double)slopes[at] * LOG2_E;
         const double *first = distance + (last - item_query(it, r + row));
-        for (int k = 0; k < n; k++) bias[row * TILE_KEYS + k] = (float)(slope * first[k]);
+        for (int k = 0; k < n; k++)
+            bias[row * TILE_KEYS + k] = narrow(slope * first[k], isfinite(slope));
     }
 }
 

@@ -569,6 +569,16 @@ static void pse_slopes(void **state)
 /* ---- sink, rope, empties
  * ------------------------------------------------------------------------- */
 
+/* fp64 beside an fp64 query, too. */
+static void sink_and_slopes_f64(void **state)
+{
+    (void)state;
+    fusion_case *c = dense_case("BNSD", FATTN_F64, 2, 4, 2, 6, 6, 4, 4);
+    c->a.sink = tensor_new(FATTN_F64, 8, 1, 4);
+    c->a.pse = tensor_new(FATTN_F64, 6, 2, 2, 4), c->a.pse_type = 2;
+    check_case(c, "f64 sink and slopes");
+}
+
 static void sink_and_rope(void **state)
 {
     (void)state;
@@ -729,7 +739,7 @@ int main(void)
         TEST(modes_dense),        TEST(modes_packed),        TEST(modes_7_and_8_examples),
         TEST(modes_without_mask), TEST(mask_shapes),         TEST(masked_nan),
         TEST(pse_dense),          TEST(pse_compressed),      TEST(pse_packed),
-        TEST(pse_slopes),         TEST(sink_and_rope),       TEST(empty_tensors),
+        TEST(pse_slopes),         TEST(sink_and_slopes_f64), TEST(sink_and_rope),       TEST(empty_tensors),
         TEST(strict_empty_rows),  TEST(lenient_layouts),     TEST(plan_equals_call),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

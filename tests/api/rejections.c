@@ -148,6 +148,7 @@ static void dtypes_and_numbers(void **state)
     }
     REFUSE(ARG, "scale", dense("BSND"), c->a.scale = (double)NAN);
     REFUSE(ARG, "scale", dense("BSND"), c->a.scale = (double)INFINITY);
+    REFUSE(ARG, "scale", dense("BSND"), c->a.scale = -2.36e38); /* times log2(e) no fp32 number */
     REFUSE(ARG, "sparse_mode", dense("BSND"), c->a.sparse_mode = 99);
     REFUSE(ARG, "sparse_mode", dense("BSND"), c->a.sparse_mode = 100);
     REFUSE(ARG, "sparse_mode", dense("BSND"), c->a.sparse_mode = -1);

@@ -110,6 +110,7 @@ static void shapes_and_heads(void **state)
         REFUSE(SHAPE, "attention_out", prefill(o, "BSND"),
                c->a.attention_out = tensor_like(c->a.key));
         REFUSE(ARG, "scale", prefill(o, "BSND"), c->a.scale = (double)NAN);
+        REFUSE(ARG, "scale", prefill(o, "BSND"), c->a.scale = 1e300);
     }
     for (int op = PROMPT; op <= FUSED; op++) { /* strict: the output has query's shape */
         infer_case *c = armed(padded_case((which)op, "BNSD", FATTN_F16, 2, 4, 2, 1, 8, 4, 6));

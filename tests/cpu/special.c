@@ -343,10 +343,8 @@ static void extreme_scores(void **state)
 }
 
 /* -FLT_MAX as a bias is a number, -inf hides: of a row of nothing else, the first gives the mean. */
-static void huge_biases(void **state)
+static void huge_bias(fattn_context *context)
 {
-    (void)state;
-    fattn_context *context = sample_context("scalar", 1);
     float bias[2] = {-FLT_MAX, -FLT_MAX};
     tiny t;
     tiny_make(&t, 2);
@@ -356,6 +354,12 @@ static void huge_biases(void **state)
     t.v[1] = 2.0f;
     sample_run(&t.s, context);
     assert_true(t.s.out_bits[0][0] == 1.5);
+    assert_true(t.s.ptrs.max[0] == -FLT_MAX && t.s.ptrs.sum[0] == 2.0f && t.s.ptrs.lse[0] == -FLT_MAX);
+    t.s.p.bias.before_scale = true;
+    t.s.p.scale = -0.75; /* the bias becomes a large positive score */
+    sample_run(&t.s, context);
+    assert_true(t.s.out_bits[0][0] == 1.5 && t.s.ptrs.max[0] == 0.75f * FLT_MAX);
+    t.s.p.bias.before_scale = false;
     bias[0] = bias[1] = -INFINITY;
     sample_run(&t.s, context);
     assert_true(t.s.out_bits[0][0] == 0.0 && t.s.ptrs.max[0] == t.s.p.empty_masked.max);
@@ -363,7 +367,38 @@ static void huge_biases(void **state)
     sample_run(&t.s, context);
     assert_true(t.s.out_bits[0][0] == 2.0);
     sample_free(&t.s);
-    fattn_context_destroy(context);
+}
+
+static void huge_biases(void **state)
+{
+    (void)state;
+    for_isas(huge_bias);
+}
+
+/* Slopes whose product with the distance leaves fp32: the nearest key wins, or the farthest. */
+static void huge_slope(fattn_context *context)
+{
+    const float signs[] = {3e38f, -3e38f};
+    for (int i = 0; i < 2; i++) {
+        tiny t;
+        tiny_make(&t, 3);
+        t.s.p.bias = (fattn_bias){.kind = BIAS_SLOPE, .dtype = FATTN_F32};
+        t.s.ptrs.bias = &signs[i];
+        t.s.seqs[0].distance0 = i; /* distances 0 1 2, 1 2 3 */
+        t.v[0] = 1.0f;
+        t.v[1] = 2.0f;
+        t.v[2] = 3.0f;
+        sample_run(&t.s, context);
+        assert_true(isfinite(t.s.out_bits[0][0]));
+        if (i == 0) assert_true(t.s.out_bits[0][0] == 1.0);
+        sample_free(&t.s);
+    }
+}
+
+static void huge_slopes(void **state)
+{
+    (void)state;
+    for_isas(huge_slope);
 }
 
 /* Rows of no sequence: as empty_pad says, sink or not. */
@@ -395,7 +430,8 @@ int main(void)
         cmocka_unit_test(non_finite_keys), cmocka_unit_test(non_finite_queries),
         cmocka_unit_test(mean_of_empty_rows), cmocka_unit_test(sinks_by_hand),
         cmocka_unit_test(strict_scores), cmocka_unit_test(extreme_scores),
-        cmocka_unit_test(huge_biases), cmocka_unit_test(pad_rows),
+        cmocka_unit_test(huge_biases), cmocka_unit_test(huge_slopes),
+        cmocka_unit_test(pad_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
