@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# fuzz.sh [--seconds N] [--executions N] — the fuzzers of tests/fuzz.
+# fuzz.sh [--probe] [--seconds N] [--executions N] — the fuzzers of tests/fuzz.
+#   --probe          only tells by its exit status whether clang is here with its fuzzer's run time
 #   --seconds N      N seconds in all (60), shared by the fast fuzzers and by the same ones under ASan + UBSan
 #                    with those that look into files and lines, as many at a time as there are processors
 #   --executions N   the fast fuzzers until all public functions together were called N times and each of
@@ -10,16 +11,25 @@
 # called is a failure.
 set -eu
 cd "$(dirname "$0")/.."
-seconds=60 executions=0
+seconds=60 executions=0 probe=
 while [ $# -gt 0 ]; do
     case $1 in
+    --probe) probe=1 && shift ;;
     --seconds) seconds=$2 && shift 2 ;;
     --executions) executions=$2 && shift 2 ;;
-    *) echo "fuzz.sh [--seconds N] [--executions N]" >&2 && exit 64 ;;
+    *) echo "fuzz.sh [--probe] [--seconds N] [--executions N]" >&2 && exit 64 ;;
     esac
 done
-if ! command -v clang >/dev/null 2>&1; then
-    echo "not run: the fuzzers of tests/fuzz (no clang)"
+links() { # an empty fuzzer
+    echo 'int LLVMFuzzerTestOneInput(const char *data, unsigned long size) { return !data && size; }' |
+        clang -fsanitize=fuzzer,address,undefined -x c - -o "$1" >/dev/null 2>&1
+}
+empty=$(mktemp)
+trap 'rm -f "$empty"' EXIT
+links "$empty" || status=77
+if [ -n "$probe" ]; then exit "${status:-0}"; fi
+if [ -n "${status:-}" ]; then
+    echo "not run: the fuzzers of tests/fuzz (no clang with libFuzzer; Debian: clang, libclang-rt-dev)"
     exit 77
 fi
 jobs=$(nproc 2>/dev/null || echo 2)
@@ -38,7 +48,7 @@ export ASAN_OPTIONS="${ASAN_OPTIONS:-allocator_may_return_null=1}"
 export FATTN_FUZZ_COUNTS="$PWD/build/fuzz-fast/counts"
 : >"$FATTN_FUZZ_COUNTS"
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'rm -rf "$work" "$empty"' EXIT
 
 one() { # PRESET NAME SECONDS SEED
     mkdir -p "build/$1/corpus/$2"

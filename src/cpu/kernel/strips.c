@@ -16,19 +16,16 @@ SLOT(fattn_axpy_strips_fn, axpy_strips_bf16);
 
 enum { SUMS = 8, NV_MAX = 8 };
 
-/* Columns [0, width), width <= LANES_MAX, of mr rows x nk keys. */
-static INLINE void dot_piece(vf *acc, const float *q, ptrdiff_t ldq, const void *k, ptrdiff_t ldk,
-                             const int width, const int type, const int mr, const int nk)
+/* One vector of columns, or the first `width` of it, of mr rows x nk keys. */
+static INLINE void dot_vector(vf *acc, const float *q, ptrdiff_t ldq, const void *k, ptrdiff_t ldk,
+                              const int width, const int type, const int mr, const int nk)
 {
     vf row[4];
-    UNROLL for (int c = 0; c < LANES_MAX; c += VL) {
-        if (c >= width) break;
-        UNROLL for (int i = 0; i < mr; i++) row[i] = v_load(q + i * ldq + c);
-        UNROLL for (int j = 0; j < nk; j++) {
-            const void *at = vec_at(k, j * ldk + c, type);
-            const vf x = width - c < VL ? v_load_partial_as(at, width - c, type) : v_load_as(at, type);
-            UNROLL for (int i = 0; i < mr; i++) acc[i * nk + j] = v_fma(row[i], x, acc[i * nk + j]);
-        }
+    UNROLL for (int i = 0; i < mr; i++) row[i] = v_load(q + i * ldq);
+    UNROLL for (int j = 0; j < nk; j++) {
+        const void *at = vec_at(k, j * ldk, type);
+        const vf x = width < VL ? v_load_partial_as(at, width, type) : v_load_as(at, type);
+        UNROLL for (int i = 0; i < mr; i++) acc[i * nk + j] = v_fma(row[i], x, acc[i * nk + j]);
     }
 }
 
@@ -48,14 +45,16 @@ static INLINE void dot_tile(float *s, const float *q, ptrdiff_t ldq, const fattn
         if (ahead) {
             UNROLL for (int j = 0; j < nk; j++) v_prefetch(vec_at(ahead, j * ldk + c, type));
         }
-        dot_piece(acc, q + c, ldq, vec_at(k, c, type), ldk, LANES_MAX, type, mr, nk);
+        UNROLL for (int v = c; v < c + LANES_MAX; v += VL)
+            dot_vector(acc, q + v, ldq, vec_at(k, v, type), ldk, VL, type, mr, nk);
         if (c + LANES_MAX == end) {
             end += chunk;
             k = vec_at(k, jump, type);
             if (ahead) ahead = vec_at(ahead, jump, type);
         }
     }
-    if (c < d) dot_piece(acc, q + c, ldq, vec_at(k, c, type), ldk, d - c, type, mr, nk);
+    for (; c < d; c += VL)
+        dot_vector(acc, q + c, ldq, vec_at(k, c, type), ldk, d - c, type, mr, nk);
 
     UNROLL for (int i = 0; i < mr * nk; i += 4)
         v_store_sum4(sum + i, acc[i], acc[i + 1], acc[i + 2], acc[i + 3]);
