@@ -22,8 +22,12 @@ static void names_of_languages(void **state)
     assert_int_equal(message_language_from_name("en"), LANGUAGE_ENGLISH);
     assert_int_equal(message_language_from_name("zh"), LANGUAGE_CHINESE);
     assert_int_equal(message_language_from_name("zh_CN.UTF-8"), LANGUAGE_CHINESE);
+    assert_int_equal(message_language_from_name("zh-CN"), LANGUAGE_CHINESE);
+    assert_int_equal(message_language_from_name("zh.UTF-8"), LANGUAGE_CHINESE);
+    assert_int_equal(message_language_from_name("en-GB"), LANGUAGE_ENGLISH);
+    assert_int_equal(message_language_from_name("en.UTF-8"), LANGUAGE_ENGLISH);
     assert_int_equal(message_language_from_name("en_US"), LANGUAGE_ENGLISH);
-    const char *const unknown[] = {"", "z", "de", "zhong", "EN", "c"};
+    const char *const unknown[] = {"", "z", "de", "zhong", "zh CN", "zh,", "EN", "c", "-zh"};
     for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
         assert_true(message_language_from_name(unknown[i]) < 0);
 }
