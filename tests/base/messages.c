@@ -46,7 +46,7 @@ static void chinese_on_request(void **state)
     (void)state;
     message_set_language(LANGUAGE_CHINESE);
     error_set(FATTN_E_ARG, "block_size: %lld is not positive", -3LL);
-    assert_string_equal(fattn_error_message(), "block_size:-3 不是正数 (docs/calls.md#decode-steps)");
+    assert_string_equal(fattn_error_message(), "block_size：-3 不是正数 (docs/calls.md#decode-steps)");
     error_set(FATTN_E_ARG, "a sentence that no table knows: %d", 7);
     assert_string_equal(fattn_error_message(), "a sentence that no table knows: 7");
 }

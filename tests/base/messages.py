@@ -4,8 +4,8 @@
 
 messages.py ROOT [--missing]: every format of REQUIRE, error_set, context_warn, every text of message_say and
 every help text of the operators' parameters has exactly one row, no row is left over, both languages take the
-same arguments, the page a row points at exists, and no words go into a sentence untranslated. --missing prints
-rows to be filled in."""
+same arguments, Chinese has its own punctuation, the page a row points at exists, and no words go into a sentence
+untranslated. --missing prints rows to be filled in."""
 import re
 import sys
 from pathlib import Path
@@ -20,6 +20,7 @@ TOKEN = re.compile(
     r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'|[A-Za-z_]\w*|\s+|.', re.S)
 CONVERSION = re.compile(r"%(?:(\d+)\$)?[-+ #0]*(\*|\d+)?(?:\.(\*|\d+))?(hh|h|ll|l|z|t|j)?([a-zA-Z%])")
 VERSION = "FATTN_VERSION_STRING"
+ASCII_MARK = re.compile("[\u4e00-\u9fff][:;,)]|[:;,(][\u4e00-\u9fff]")
 
 
 def tokens_of(path):
@@ -182,6 +183,8 @@ def main():
             wrong.append(f"messages.def: other arguments in Chinese: {english}")
         if not re.search(r"[\u4e00-\u9fff]", chinese):
             wrong.append(f"messages.def: no Chinese: {english}")
+        if ASCII_MARK.search(chinese):
+            wrong.append(f"messages.def: ASCII punctuation in Chinese: {chinese}")
         if kind == "MESSAGE" and not (where and page_exists(root, where)):
             wrong.append(f"messages.def: no such page {where}: {english}")
     missing = [text for text in said if text not in table]
