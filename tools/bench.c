@@ -38,7 +38,7 @@ static int open_context(const cli_values *values, const problem_line *line, fatt
     options.threads = (int)threads;
     if (cli_get(values, "isa") != NULL) options.isa = cli_get(values, "isa");
     if (cli_get(values, "backend") != NULL) options.backend = cli_get(values, "backend");
-    if (cli_flag(values, "strict")) options.strict = 1;
+    if (options.strict < 0 && cli_flag(values, "strict")) options.strict = 1; /* a line's wins */
     if (fattn_context_create(context, &options) == FATTN_OK) return CLI_GO;
     return cli_error("bench", CLI_FAIL, "%s", fattn_error_message());
 }
@@ -179,10 +179,18 @@ static int bench_suite(const cli_values *values, int runs)
     return code;
 }
 
+static problem_line *open_line(const cli_values *values, const char *text, line_error *error)
+{
+    problem_line *line = line_parse_for(text, cli_flag(values, "strict"), error);
+    if (line == NULL || line_fill(line, error)) return line;
+    line_destroy(line);
+    return NULL;
+}
+
 static int bench_text(const cli_values *values, const char *text, int runs)
 {
     line_error error;
-    problem_line *line = line_open(text, &error);
+    problem_line *line = open_line(values, text, &error);
     if (line == NULL)
         return cli_error("bench", CLI_USAGE, "column %d: %s", error.position, error.text);
     fattn_context *context = NULL;

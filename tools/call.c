@@ -58,7 +58,7 @@ int call_context(const cli_values *values, const problem_line *line, call_warnin
     options.threads = (int)threads;
     if (cli_get(values, "isa")) options.isa = cli_get(values, "isa");
     if (cli_get(values, "backend")) options.backend = cli_get(values, "backend");
-    if (cli_flag(values, "strict")) options.strict = 1;
+    if (options.strict < 0 && cli_flag(values, "strict")) options.strict = 1; /* a line's wins */
     options.warn = warn;
     options.warn_self = warnings;
     const fattn_status status = fattn_context_create(context, &options);
@@ -160,6 +160,11 @@ int call_from_options(const cli_values *values, problem_line **line)
 }
 
 /* ---- problem lines ---- */
+
+problem_line *call_parse(const cli_values *values, const char *text, line_error *error)
+{
+    return line_parse_for(text, cli_flag(values, "strict"), error);
+}
 
 bool call_has_lines(const cli_values *values)
 {

@@ -18,13 +18,16 @@ typedef struct call_warnings {
 void call_warnings_free(call_warnings *warnings);
 json_node *call_warnings_json(const call_warnings *warnings);
 
-/* A context from the line's keys (line may be NULL) and, stronger, the options. CLI_GO, or an exit
- * status after a sentence. `warnings` must live as long as the context. */
+/* A context from the line's keys (line may be NULL) and, stronger, the options; but a line that says
+ * strict= itself is obeyed. CLI_GO, or an exit status after a sentence. `warnings` must live as long as the context. */
 int call_context(const cli_values *values, const problem_line *line, call_warnings *warnings,
                  fattn_context **context);
 
 /* A call from the operator's options; input files are read, outputs are left alone. */
 int call_from_options(const cli_values *values, problem_line **line);
+
+/* A problem line, whose spelling is judged as strictly as call_context() will be. */
+problem_line *call_parse(const cli_values *values, const char *text, line_error *error);
 
 /* The arguments name problem lines (or @FILE) and not only an operator. */
 bool call_has_lines(const cli_values *values);

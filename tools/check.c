@@ -117,7 +117,7 @@ static int check_line(void *self, const call_source *source)
 {
     check_state *s = self;
     line_error error;
-    problem_line *line = line_parse(source->text, &error);
+    problem_line *line = call_parse(s->values, source->text, &error);
     if (!line) return call_bad_line("check", source, &error, s->results, "legal");
     const int code = answer_line(s, line, source);
     line_destroy(line);

@@ -80,7 +80,7 @@ static int explain_line(void *self, const call_source *source)
 {
     explain_state *s = self;
     line_error error;
-    problem_line *line = line_parse(source->text, &error);
+    problem_line *line = call_parse(s->values, source->text, &error);
     if (!line) return call_bad_line("explain", source, &error, s->results, "legal");
     const int code = explain_call(s, line, source);
     line_destroy(line);

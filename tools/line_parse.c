@@ -16,6 +16,7 @@ typedef struct parser {
     problem_line *line;
     const char *text;
     uint64_t given; /* bit per field of the table */
+    bool strict;    /* where the line does not say */
     line_error *error;
 } parser;
 
@@ -190,7 +191,8 @@ static bool take_detail(parser *p, const line_word *w)
 /* strict= decides whether the aliases count, so this comes last. */
 static bool check_spelling(parser *p, const line_word *w)
 {
-    if (p->line->strict != 1 || (!w->own && line_key_find(w->key) >= 0)) return true;
+    const bool strict = p->line->strict >= 0 ? p->line->strict : p->strict;
+    if (!strict || (!w->own && line_key_find(w->key) >= 0)) return true;
     const fattn_field *field = fattn_field_find(p->line->op, w->key);
     if (strcmp(field->name, w->key) == 0) return true;
     return line_fail(p->error, w->position, "'%s' is not the official spelling; strict wants %s",
@@ -263,11 +265,16 @@ static const fattn_operator *find_operator(const char *begin, size_t length, lin
 
 problem_line *line_parse(const char *text, line_error *error)
 {
+    return line_parse_for(text, false, error);
+}
+
+problem_line *line_parse_for(const char *text, bool strict, line_error *error)
+{
     const char *begin = skip_blanks(text), *end = skip_word(begin);
     const fattn_operator *op =
         find_operator(begin, (size_t)(end - begin), error, (int)(begin - text) + 1);
     if (!op) return NULL;
-    parser p = {.line = line_new(op), .text = text, .error = error};
+    parser p = {.line = line_new(op), .text = text, .strict = strict, .error = error};
     if (!p.line) {
         line_fail(error, 0, "out of memory for the line");
         return NULL;

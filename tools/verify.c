@@ -149,7 +149,7 @@ static int verify_line(void *self, const call_source *source)
 {
     verify_state *s = self;
     line_error error;
-    subject c = {.line = line_parse(source->text, &error), .source = *source, .fill = true};
+    subject c = {.line = call_parse(s->values, source->text, &error), .source = *source, .fill = true};
     if (!c.line) return call_bad_line("verify", source, &error, s->results, "passed");
     const int code = verify_call(s, &c);
     line_destroy(c.line);

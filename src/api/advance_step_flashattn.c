@@ -8,6 +8,7 @@
 #include "api/operator.h"
 #include "api/strict.h"
 #include "base/ints.h"
+#include "base/messages.h"
 #include "base/mutant.h"
 #include "core/layout.h"
 
@@ -50,7 +51,7 @@ static fattn_status check_dtype(const fattn_tensor *tensor, const char *name, bo
 {
     REQUIRE(tensor->dtype == FATTN_I64 || (i32_too && tensor->dtype == FATTN_I32), FATTN_E_DTYPE,
             "%s: is %s, must be i64%s", name, fattn_dtype_name(tensor->dtype),
-            i32_too ? " or i32" : "");
+            message_say(i32_too ? " or i32" : ""));
     return FATTN_OK;
 }
 

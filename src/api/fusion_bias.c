@@ -7,6 +7,7 @@
 #include "api/fusion.h"
 #include "base/error.h"
 #include "base/ints.h"
+#include "base/messages.h"
 #include "base/mutant.h"
 #include "core/bias.h"
 
@@ -86,7 +87,8 @@ static fattn_status read_dense(fusion_call *call, fattn_problem *problem)
         "pse: %s; with %lld queries and %lld keys pse_type %lld takes [1|%lld,%lld,%lld|1,%lld]%s",
         tensor_print(pse, shape, sizeof shape), LL(rows), LL(cols), LL(call->args->pse_type),
         LL(call->n_batch), LL(call->in.n_heads), LL(rows), LL(cols),
-        rows > BIAS_COMPRESSED_ROWS ? " or 1024 rows (the last ones of a causal bias)" : "");
+        message_say(rows > BIAS_COMPRESSED_ROWS ? " or 1024 rows (the last ones of a causal bias)"
+                                                : ""));
     use_rank4(call);
     problem->bias.col_stride = pse->strides[3];
     return FATTN_OK;
@@ -159,8 +161,9 @@ static fattn_status check_square(const fusion_call *call)
         REQUIRE(q_len - kv_len + shift == 0 || q_len == 0, FATTN_E_SHAPE,
                 "pse_type: %lld needs as many queries as keys%s; sequence %lld has %lld and %lld",
                 LL(call->args->pse_type),
-                call->in.packed ? " (the first sequence: Lq + q_start_idx == Lk + kv_start_idx)"
-                                : "",
+                message_say(call->in.packed
+                                ? " (the first sequence: Lq + q_start_idx == Lk + kv_start_idx)"
+                                : ""),
                 LL(b), LL(q_len), LL(kv_len));
         if (!call->in.packed) break; /* all alike */
     }

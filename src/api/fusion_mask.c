@@ -8,6 +8,7 @@
 #include "api/fusion.h"
 #include "base/error.h"
 #include "base/ints.h"
+#include "base/messages.h"
 #include "base/mutant.h"
 #include "core/mask.h"
 
@@ -107,14 +108,15 @@ static fattn_status check_prefix(const fusion_call *call)
         if (given)
             context_warn(call->context, WARN_PREFIX_IGNORED,
                          "prefix: ignored; it belongs to sparse_mode 5 and 6, not %lld%s",
-                         LL(call->args->sparse_mode), call->mask ? "" : " without atten_mask");
+                         LL(call->args->sparse_mode),
+                         message_say(call->mask ? "" : " without atten_mask"));
         return FATTN_OK;
     }
     if (!given && call->dense_mask) return FATTN_OK; /* mode 5: the mask says it all */
     REQUIRE(given || call->n_batch == 0, FATTN_E_ARG,
             "prefix: missing; sparse_mode %lld%s needs %lld entries, the keys every row of a batch "
             "sees",
-            LL(call->args->sparse_mode), call->mask ? "" : " without atten_mask",
+            LL(call->args->sparse_mode), message_say(call->mask ? "" : " without atten_mask"),
             LL(call->n_batch));
     REQUIRE(prefix.count == call->n_batch, FATTN_E_ARG,
             "prefix: %lld entries; one per batch, %lld, are needed", LL(prefix.count),

@@ -8,6 +8,7 @@
 #include "api/infer.h"
 #include "base/error.h"
 #include "base/ints.h"
+#include "base/messages.h"
 #include "base/mutant.h"
 #include "core/layout.h"
 #include "core/mask.h"
@@ -169,7 +170,7 @@ static void warn_ignored_tokens(const infer_call *call, const char *why)
         call->context, WARN_TOKENS_WITHOUT_MASK,
         "pre_tokens, next_tokens: %lld, %lld are ignored in sparse_mode %lld %s, as on the "
         "device; sparse_mode 4 is a band",
-        LL(a->pre_tokens), LL(a->next_tokens), LL(a->sparse_mode), why);
+        LL(a->pre_tokens), LL(a->next_tokens), LL(a->sparse_mode), message_say(why));
 }
 
 /* ---- more than one query row, and prompt_flash_attention ----------------------------------------
@@ -184,9 +185,10 @@ static fattn_status settle_without_mask(infer_call *call)
     if (mode >= 1)
         context_warn(call->context, WARN_INFER_MODE_WITHOUT_MASK,
                      "sparse_mode: %lld without atten_mask %s; the device refuses it", LL(mode),
-                     mode == 1                            ? "is full attention"
-                     : call->one_row && mode != MODE_BAND ? "lets one query row see every key"
-                                                          : "applies the mode's own mask");
+                     message_say(mode == 1 ? "is full attention"
+                                 : call->one_row && mode != MODE_BAND
+                                     ? "lets one query row see every key"
+                                     : "applies the mode's own mask"));
     return FATTN_OK;
 }
 
@@ -262,9 +264,9 @@ static void warn_decode(const infer_call *call)
     if (a->sparse_mode >= 2 && (call->mask || band_hides))
         context_warn(call->context, WARN_DECODE_SPARSE_MODE,
                      "sparse_mode: %lld with one query row %s; the device %s", LL(a->sparse_mode),
-                     a->sparse_mode == 4 ? "keeps its band" : "lets it see every key",
-                     call->mask ? "applies row 0 of atten_mask or refuses it"
-                                : "ignores sparse_mode");
+                     message_say(a->sparse_mode == 4 ? "keeps its band" : "lets it see every key"),
+                     message_say(call->mask ? "applies row 0 of atten_mask or refuses it"
+                                            : "ignores sparse_mode"));
     if (window_hides(call))
         context_warn(call->context, WARN_HIDDEN_WINDOW,
                      "pre_tokens: %lld is no window here; the device lets one query row in layout "

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/ints.h"
+#include "base/messages.h"
 #include "base/mutant.h"
 
 #define LL(x) ((long long)(x))
@@ -101,7 +102,7 @@ static fattn_status read_rank4_bsh(fattn_context *context, fattn_inputs *in)
         bsnd != bnsd, FATTN_E_SHAPE,
         "query: %s has rank 4 under input_layout BSH, and %s %lld fits %s of axes 1 and 2; give "
         "input_layout BSND or BNSD",
-        shape, in->heads_name, LL(in->heads), bsnd ? "both" : "neither");
+        shape, in->heads_name, LL(in->heads), message_say(bsnd ? "both" : "neither"));
     read_as(in, bsnd ? "BSND" : "BNSD");
     context_warn(
         context, WARN_LAYOUT_BSH_RANK4,
@@ -169,16 +170,21 @@ fattn_status keys_groups(const fattn_inputs *in)
                      LL(in->n_heads <= MOST_HEADS ? divisor_below(in->n_heads, most) : 1));
 }
 
+/* What a sentence calls the number of key/value heads: the argument, if there is one. */
+static const char *kv_heads_name(const fattn_inputs *in)
+{
+    return in->kv_heads_name ? in->kv_heads_name : message_say("number of key/value heads");
+}
+
 /* key and value agree with the head counts, with each other and with query. */
 fattn_status keys_check(const fattn_inputs *in)
 {
     char key[TEXT_SIZE], value[TEXT_SIZE];
     tensor_print(in->key, key, sizeof key);
     tensor_print(in->value, value, sizeof value);
-    const char *name = in->kv_heads_name ? in->kv_heads_name : "number of key/value heads";
     REQUIRE(in->k.n == in->n_kv_heads, FATTN_E_SHAPE,
-            "key: %s has %lld heads, but %s is %lld; give %s %lld", key, LL(in->k.n), name,
-            LL(in->n_kv_heads), name, LL(in->k.n));
+            "key: %s has %lld heads, but %s is %lld; give %s %lld", key, LL(in->k.n), kv_heads_name(in),
+            LL(in->n_kv_heads), kv_heads_name(in), LL(in->k.n));
     REQUIRE(in->v.n == in->k.n && in->v.b == in->k.b && in->v.s == in->k.s, FATTN_E_SHAPE,
             "value: %s does not fit key %s: they may differ in the head dim only", value, key);
     REQUIRE(in->k.d == in->q.d, FATTN_E_SHAPE,

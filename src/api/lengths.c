@@ -8,6 +8,7 @@
 #include "api/inputs.h"
 #include "base/error.h"
 #include "base/ints.h"
+#include "base/messages.h"
 #include "base/mutant.h"
 
 #define LL(x) ((long long)(x))
@@ -71,7 +72,7 @@ static fattn_status read_error(const fattn_length_list *given, bool strict)
                      "%s: %s (last %lld, sum %lld) does not describe the %lld packed tokens: give "
                      "cumulative ends, non-decreasing, last == %lld%s",
                      given->name, list, LL(last), LL(sum), LL(given->total), LL(given->total),
-                     strict ? "" : ", or lengths whose sum is that");
+                     message_say(strict ? "" : ", or lengths whose sum is that"));
 }
 
 /* The first reading that fits both lists. */

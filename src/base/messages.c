@@ -31,7 +31,7 @@ int message_language_from_name(const char *name)
 {
     static const char *const names[] = {[LANGUAGE_ENGLISH] = "en", [LANGUAGE_CHINESE] = "zh"};
     for (int i = 0; i < (int)(sizeof names / sizeof names[0]); i++)
-        if (strncmp(name, names[i], 2) == 0 && (name[2] == '\0' || name[2] == '_')) return i;
+        if (strncmp(name, names[i], 2) == 0 && (name[2] == '\0' || strchr("_-.", name[2]))) return i;
     return UNSET;
 }
 

@@ -34,7 +34,7 @@ const char *message_say(const char *english);
 fattn_language message_language(void);
 void message_set_language(fattn_language language);
 
-/* "en", "zh" and their locale forms ("zh_CN.UTF-8"); -1 = unknown. */
+/* "en", "zh" and their locale forms ("zh_CN.UTF-8", "zh-CN", "zh.UTF-8"); -1 = unknown. */
 int message_language_from_name(const char *name);
 
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/messages.h"
 #include "base/mutant.h"
 #include "core/layout.h"
 
@@ -106,11 +107,11 @@ static fattn_status check_field(const fattn_operator *op, const fattn_field *f, 
     const bool missing = f->kind != FATTN_FIELD_INT && is_default(args, f);
 
     REQUIRE(!(f->flags & FATTN_FIELD_REQUIRED) || !missing || (output && need == ARGS_SHAPES), FATTN_E_ARG,
-            "%s: %s is required: %s", op->name, f->name, f->help);
+            "%s: %s is required: %s", op->name, f->name, message_say(f->help));
     REQUIRE(!(f->flags & FATTN_FIELD_UNSUPPORTED) || is_default(args, f) || is_empty_tensor(args, f),
             FATTN_E_UNSUPPORTED,
             "%s: %s (%s) is not computed in version " FATTN_VERSION_STRING "; leave it at its default",
-            op->name, f->name, f->help);
+            op->name, f->name, message_say(f->help));
     switch (f->kind) {
     case FATTN_FIELD_TENSOR_IN:
     case FATTN_FIELD_TENSOR_OUT:

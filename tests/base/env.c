@@ -117,7 +117,7 @@ static int body_chinese(void)
     fattn_context *context = NULL;
     options.strict = 7;
     EXPECT(fattn_context_create(&context, &options) == FATTN_E_ARG);
-    EXPECT(strstr(fattn_error_message(), "strict:7 不是"));
+    EXPECT(strstr(fattn_error_message(), "strict：7 不是"));
     return 0;
 }
 

@@ -334,6 +334,26 @@ static void mask_svg_and_environment(void **state)
     "value=f16[12,2,128] actual_seq_qlen=1,3,6 actual_seq_kvlen=3,7,12 sparse_mode=3 fill=normal " \
     "seed=7 threads=2"
 
+/* Strict takes the official spelling only, whoever asks for strict; a line that says strict= is obeyed. */
+static void official_spellings(void **state)
+{
+    (void)state;
+    static const char alias[] = "check " LINE " pre_tockens=9";
+    expect_code(alias, 0);
+    expect_error("check " LINE " pre_tockens=9 --strict", 64, "strict wants pre_tokens");
+    expect_code("check " LINE " pre_tockens=9 strict=0 --strict", 0);
+    fattn_with("FATTN_STRICT=1", alias);
+    assert_int_equal(cli.code, 64);
+    assert_non_null(strstr(cli.err, "strict wants pre_tokens"));
+    fattn_with("FATTN_STRICT=1", "check " LINE " pre_tockens=9 strict=0");
+    assert_int_equal(cli.code, 0);
+    fattn_with("FATTN_STRICT=1", "run fusion_attention --pre-tockens 3 --out o.npy");
+    assert_int_equal(cli.code, 64);
+    assert_non_null(strstr(cli.err, "strict wants pre_tokens"));
+    fattn_with("FATTN_STRICT=1", "bench '" LINE " pre_tockens=9'");
+    assert_int_equal(cli.code, 64);
+}
+
 static void check(void **state)
 {
     (void)state;
@@ -445,6 +465,7 @@ int main(void)
         cmocka_unit_test(mask_rows),
         cmocka_unit_test(mask_errors),
         cmocka_unit_test(mask_svg_and_environment),
+        cmocka_unit_test(official_spellings),
         cmocka_unit_test(check),
         cmocka_unit_test(lines_from_a_file),
         cmocka_unit_test(verify),

@@ -237,6 +237,29 @@ static void bad_lines(void **state)
     }
 }
 
+/* Who is strict: the line, where it says so, else the context. */
+static void spelling_follows_strictness(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool context, legal;
+    } cases[] = {
+        {"fusion_attention pre_tockens=1", false, true},
+        {"fusion_attention pre_tockens=1", true, false},
+        {"fusion_attention strict=0 pre_tockens=1", true, true},
+        {"fusion_attention strict=1 pre_tockens=1", false, false},
+        {"fusion_attention pre_tokens=1", true, true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        line_error error = {.position = -1};
+        problem_line *line = line_parse_for(cases[i].text, cases[i].context, &error);
+        if ((line != NULL) != cases[i].legal) fail_msg("%s, strict %d", cases[i].text, cases[i].context);
+        if (!line) assert_non_null(strstr(error.text, "strict wants pre_tokens"));
+        line_destroy(line);
+    }
+}
+
 /* Any text: a call, or a sentence with a position inside the text. */
 static void garbage(void **state)
 {
@@ -278,6 +301,7 @@ int main(void)
         cmocka_unit_test(round_trip),
         cmocka_unit_test(head_counts_come_from_the_layout),
         cmocka_unit_test(bad_lines),
+        cmocka_unit_test(spelling_follows_strictness),
         cmocka_unit_test(garbage),
     };
     return cmocka_run_group_tests_name("problem_line", tests, NULL, NULL);
