@@ -28,7 +28,7 @@ static int leave(void **state)
 
 static void save(const char *path, fattn_dtype dtype, int rank, const int64_t *shape, const double *values)
 {
-    unsigned char data[1024];
+    static unsigned char data[4096];
     int64_t count;
     io_error error;
     io_count(rank, shape, &count);
@@ -107,6 +107,20 @@ static void the_worst_element_is_named(void **state)
     expect_code(CALL " --result r.npy", 1);
     expect_contains("1 outside, 1 NaN");
     expect_contains("attention_out[0,0,1,0]: got nan");
+    expect_contains("1 errors are not finite and in none of these figures; level none");
+    assert_null(strstr(cli.out, "vendor's ratios"));
+    const double nothing[4] = {NAN, NAN, NAN, NAN};
+    save("r.npy", FATTN_F32, 4, q_shape, nothing);
+    if (FATTN_WITH_JANSSON) {
+        expect_code(CALL " --result r.npy --json", 1);
+        static const char *const keys[] = {"rms", "max_rel", "cosine", "ratio_rms"};
+        for (int i = 0; i < 4; i++) {
+            char null[40];
+            snprintf(null, sizeof null, "\"%s\": null", keys[i]);
+            expect_contains(null);
+        }
+        expect_contains("\"infinite\": 4");
+    }
     wrong[2] = INFINITY;
     save("r.npy", FATTN_F32, 4, q_shape, wrong);
     expect_code(CALL " --result r.npy", 1);
@@ -338,6 +352,26 @@ static void info_about_files_and_layouts(void **state)
     expect_contains("\"sparse_modes\": [");
 }
 
+/* Every element one step of fp16 beside the right one: inside its bound, and still not good enough. */
+static void too_few_correctly_rounded(void **state)
+{
+    (void)state;
+    enum { ROWS = 64, D = 16, N = ROWS * D };
+    static double ones[N], beside[N];
+    static const int64_t shape[] = {1, 1, ROWS, D};
+    for (int i = 0; i < N; i++) ones[i] = 1, beside[i] = 1 - 0x1p-11;
+    save("q.npy", FATTN_F16, 4, shape, ones);
+    save("r.npy", FATTN_F16, 4, shape, beside);
+#define SAME "verify fused_infer_attention_score --query q.npy --key q.npy --value q.npy --input-layout BNSD " \
+             "--num-heads 1 --result r.npy"
+    expect_code(SAME, 1);
+    expect_contains(" 0 outside, worst error ");
+    expect_contains("; too few elements are correctly rounded\n");
+    if (!FATTN_WITH_JANSSON) return;
+    expect_code(SAME " --json", 1);
+    expect_contains("\"message\": \"too few elements are correctly rounded\"");
+}
+
 /* Results and inputs from one archive. */
 static void archives(void **state)
 {
@@ -370,6 +404,7 @@ int main(void)
         cmocka_unit_test(strict_answers),
         cmocka_unit_test(usage),
         cmocka_unit_test(info_about_files_and_layouts),
+        cmocka_unit_test(too_few_correctly_rounded),
         cmocka_unit_test(archives),
     };
     return cmocka_run_group_tests_name("verify_files", tests, enter, leave);
