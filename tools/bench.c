@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "bench_serving.h"
+#include "call.h"
 #include "json.h"
 #include "verbs.h"
 
@@ -32,13 +33,8 @@ static int open_context(const cli_values *values, const problem_line *line, fatt
     fattn_context_options_init(&options);
     options.pin_threads = 1;
     if (line != NULL) line_options(line, &options);
-    int64_t threads = options.threads;
-    const int code = cli_get_int(values, "threads", 1, 4096, &threads);
+    const int code = call_options(values, &options);
     if (code != CLI_GO) return code;
-    options.threads = (int)threads;
-    if (cli_get(values, "isa") != NULL) options.isa = cli_get(values, "isa");
-    if (cli_get(values, "backend") != NULL) options.backend = cli_get(values, "backend");
-    if (cli_flag(values, "strict")) options.strict = 1;
     if (fattn_context_create(context, &options) == FATTN_OK) return CLI_GO;
     return cli_error("bench", CLI_FAIL, "%s", fattn_error_message());
 }
