@@ -6,6 +6,7 @@
 #include <fnmatch.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -201,12 +202,19 @@ static int bench_text(const cli_values *values, const char *text, int runs)
 
 static int bench_values(const cli_values *values)
 {
+    static const char *const of_suites[] = {"suite", "only", "dtype", "no-standard"};
     int64_t runs = 0;
-    const int code = cli_get_int(values, "runs", 1, BENCH_MOST_RUNS, &runs);
+    int code = cli_get_int(values, "runs", 1, BENCH_MOST_RUNS, &runs);
     if (code != CLI_GO) return code;
     if (values->n_args == 0) return bench_suite(values, (int)runs);
-    if (values->n_args == 1) return bench_text(values, values->args[0], (int)runs);
-    return cli_error("bench", CLI_USAGE, "takes one problem line, in quotes");
+    for (size_t i = 0; i < sizeof of_suites / sizeof *of_suites; i++)
+        if (cli_given(values, of_suites[i]))
+            return cli_error("bench", CLI_USAGE, "--%s: is about a suite, not about a problem line", of_suites[i]);
+    char *text = call_line_text(values);
+    if (!text) return cli_error("bench", CLI_FAIL, "out of memory");
+    code = bench_text(values, text, (int)runs);
+    free(text);
+    return code;
 }
 
 int verb_bench(int argc, char **argv)

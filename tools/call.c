@@ -177,8 +177,7 @@ bool call_has_lines(const cli_values *values)
     return false;
 }
 
-/* The arguments joined by blanks: a line need not be quoted. */
-static char *join_arguments(const cli_values *values)
+char *call_line_text(const cli_values *values)
 {
     size_t room = 1;
     for (int i = 0; i < values->n_args; i++) room += strlen(values->args[i]) + 1;
@@ -222,7 +221,7 @@ int call_each_line(const cli_values *values, call_line_fn fn, void *self, bool *
     *many = values->args[0][0] == '@';
     int code = CLI_OK;
     if (!*many) {
-        char *text = join_arguments(values);
+        char *text = call_line_text(values);
         code = text ? fn(self, &(call_source){.text = text})
                     : cli_error(values->verb->name, CLI_FAIL, "out of memory");
         free(text);

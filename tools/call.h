@@ -33,6 +33,9 @@ int call_from_options(const cli_values *values, problem_line **line);
 /* The arguments name problem lines (or @FILE) and not only an operator. */
 bool call_has_lines(const cli_values *values);
 
+/* The arguments joined by blanks, for free(): a line need not be quoted. */
+char *call_line_text(const cli_values *values);
+
 /* A problem line and where it stood. */
 typedef struct call_source {
     const char *text; /* NULL: the call came from options */

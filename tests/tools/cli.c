@@ -423,10 +423,27 @@ static void json(void **state)
     expect_contains("\"worst\": 0.");
 }
 
+/* A line in separate words, as check, verify and explain take it; what is about suites is not about a line. */
+static void bench_takes_lines(void **state)
+{
+    (void)state;
+#define WORDS "fusion_attention input_layout=BNSD query=f32[1,1,8,16] key=f32[1,1,8,16] value=f32[1,1,8,16]"
+    expect_code("bench --runs 1 " WORDS, 0);
+    expect_code("bench --runs 1 '" WORDS "'", 0);
+    expect_error("bench " WORDS " --suite serving", 64, "--suite: is about a suite");
+    expect_error("bench --only x '" WORDS "'", 64, "--only: is about a suite");
+    if (!FATTN_WITH_JANSSON) return;
+    expect_code("bench --suite serving --only serving-prefix --runs 1 --no-standard --json", 0);
+    expect_contains("\"standard_ms\": null");
+}
+
 static void a_full_disk_is_a_failure(void **state)
 {
     (void)state;
     expect_code("info >/dev/full", 65);
+    expect_code("run --help >/dev/full", 65);
+    expect_code("--help >/dev/full", 65);
+    expect_code("check 'fusion_attention query=f32[1]' >/dev/full", 1);
 }
 
 int main(void)
@@ -449,6 +466,7 @@ int main(void)
         cmocka_unit_test(lines_from_a_file),
         cmocka_unit_test(verify),
         cmocka_unit_test(json),
+        cmocka_unit_test(bench_takes_lines),
         cmocka_unit_test(a_full_disk_is_a_failure),
     };
     return cmocka_run_group_tests_name("cli", tests, NULL, NULL);

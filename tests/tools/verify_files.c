@@ -207,7 +207,9 @@ static void statistics_alone_and_together(void **state)
     expect_code(CALL LSE " --result-lse l.npy --result r.npy", 1);
     expect_contains("worst softmax_lse[0,0,1,0]: got ");
     expect_code(CALL LSE " --result-lse l.npy", 1);
-    expect_error(CALL " --result-lse l.npy", 64, "this call does not return softmax_lse");
+    expect_error(CALL " --result-lse l.npy", 64, "this call does not return softmax_lse; --softmax-lse-flag asks");
+    expect_error("verify fused_infer_attention_score_v2 --query q.npy --key k.npy --value v.npy --input-layout BNSD "
+                 "--num-query-heads 1 --result-lse l.npy", 64, "; --return-softmax-lse asks");
     expect_error(CALL " --result-softmax-max l.npy", 64, "has no such output");
     expect_error(CALL LSE " --result-lse l.npy --result-softmax-lse l.npy", 64, "are both softmax_lse");
     expect_error(CALL " --result r.npy --out r.npy", 64, "are both attention_out");
@@ -253,6 +255,10 @@ static void dtypes_of_dumps(void **state)
     expect_error(CALL BF16 " --result r.npy", 65, "--query-dtype f16");
     save("r.npy", FATTN_I32, 4, q_shape, out);
     expect_code(CALL BF16 " --result r.npy", 65);
+    assert_null(strstr(cli.err, "--query-dtype")); /* no query is i32 */
+    save("r.npy", FATTN_BF16, 4, q_shape, out);
+    fattn_with("cat r.npy |", CALL BF16 " --result /dev/stdin"); /* raw elements are read once */
+    assert_int_equal(cli.code, 0);
     save_call(FATTN_F32);
     save("r.npy", FATTN_F16, 4, q_shape, out);
     expect_error(CALL " --result r.npy", 65, "f16[1,1,2,2], but attention_out of this call is f32[1,1,2,2]");
