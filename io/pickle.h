@@ -9,7 +9,7 @@
 
 #include "stored.h"
 
-enum { PICKLE_LONGEST = 1 << 24, PICKLE_KEY = 32 };
+enum { PICKLE_LONGEST = 2 << 20, PICKLE_KEY = 32 }; /* bytes; a key, its end included */
 
 /* A tensor as it is described; its elements lie elsewhere, in the storage named `key`. */
 typedef struct pickle_tensor {

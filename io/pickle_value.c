@@ -15,7 +15,8 @@ static bool grow(void *array, int *room, int n, size_t size)
 {
     void **at = array;
     if (n < *room) return true;
-    const int wider = *room * 2 + 32;
+    if (n >= MOST_VALUES) return false;
+    const int twice = *room * 2 + 32, wider = twice < MOST_VALUES ? twice : MOST_VALUES;
     void *longer = realloc(*at, (size_t)wider * size);
     if (!longer) return false;
     *at = longer;
@@ -41,6 +42,12 @@ void values_free(values *v)
     free(v->tensors);
     free(v->stack);
     free(v->memo);
+}
+
+bool values_too_many(const values *v)
+{
+    return v->n == MOST_VALUES || v->n_links == MOST_VALUES || v->n_tensors == MOST_VALUES ||
+           v->n_stack == MOST_VALUES || v->n_memo == MOST_VALUES;
 }
 
 int value_new(values *v, value_kind kind)

@@ -10,7 +10,7 @@ typedef enum value_kind {
     VALUE_NONE, /* and every number that names nothing */
     VALUE_BOOL,
     VALUE_INT,
-    VALUE_REAL,
+    VALUE_OPAQUE, /* nothing that a tensor is made of: a real number, bytes, a set, a device ... */
     VALUE_TEXT,
     VALUE_TUPLE,
     VALUE_LIST,
@@ -34,7 +34,9 @@ typedef struct value_link {
     int value, next; /* next 0 = the last */
 } value_link;
 
-/* Growing arrays; number 0 of values and links is nobody's. */
+/* Growing arrays of at most MOST_VALUES entries; number 0 of values and links is nobody's. A value takes a byte of
+ * the pickle and some 60 here: without an end, a small file could ask for the machine's memory. */
+enum { MOST_VALUES = 1 << 20 };
 typedef struct values {
     value *all;
     value_link *links;
@@ -47,7 +49,10 @@ typedef struct values {
 bool values_init(values *v);
 void values_free(values *v);
 
-/* A new value, 0 when there is no memory. */
+/* An array is full: why something found no room, or the machine had none. */
+bool values_too_many(const values *v);
+
+/* A new value, 0 when there is no room. */
 int value_new(values *v, value_kind kind);
 
 /* Makes `child` the last child of `parent`. */

@@ -77,6 +77,8 @@ static io_code take(io_tensor *tensor, const io_stored *stored, fattn_dtype as, 
 io_code io_take(io_tensor *tensor, const io_stored *stored, fattn_dtype as, const char *path,
                 io_error *error)
 {
+    if ((int)as >= IO_RAW)
+        as = stored->dtype == FATTN_DTYPE_NONE ? (fattn_dtype)((int)as - IO_RAW) : stored->dtype;
     const io_code code = take(tensor, stored, as, path, error);
     if (code != IO_OK) {
         io_tensor_free(tensor);

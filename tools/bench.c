@@ -6,10 +6,12 @@
 #include <fnmatch.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "bench_serving.h"
+#include "call.h"
 #include "json.h"
 #include "verbs.h"
 
@@ -32,13 +34,8 @@ static int open_context(const cli_values *values, const problem_line *line, fatt
     fattn_context_options_init(&options);
     options.pin_threads = 1;
     if (line != NULL) line_options(line, &options);
-    int64_t threads = options.threads;
-    const int code = cli_get_int(values, "threads", 1, 4096, &threads);
+    const int code = call_options(values, &options);
     if (code != CLI_GO) return code;
-    options.threads = (int)threads;
-    if (cli_get(values, "isa") != NULL) options.isa = cli_get(values, "isa");
-    if (cli_get(values, "backend") != NULL) options.backend = cli_get(values, "backend");
-    if (options.strict < 0 && cli_flag(values, "strict")) options.strict = 1; /* a line's wins */
     if (fattn_context_create(context, &options) == FATTN_OK) return CLI_GO;
     return cli_error("bench", CLI_FAIL, "%s", fattn_error_message());
 }
@@ -181,7 +178,7 @@ static int bench_suite(const cli_values *values, int runs)
 
 static problem_line *open_line(const cli_values *values, const char *text, line_error *error)
 {
-    problem_line *line = line_parse_for(text, cli_flag(values, "strict"), error);
+    problem_line *line = call_parse(values, text, error);
     if (line == NULL || line_fill(line, error)) return line;
     line_destroy(line);
     return NULL;
@@ -213,12 +210,19 @@ static int bench_text(const cli_values *values, const char *text, int runs)
 
 static int bench_values(const cli_values *values)
 {
+    static const char *const of_suites[] = {"suite", "only", "dtype", "no-standard"};
     int64_t runs = 0;
-    const int code = cli_get_int(values, "runs", 1, BENCH_MOST_RUNS, &runs);
+    int code = cli_get_int(values, "runs", 1, BENCH_MOST_RUNS, &runs);
     if (code != CLI_GO) return code;
     if (values->n_args == 0) return bench_suite(values, (int)runs);
-    if (values->n_args == 1) return bench_text(values, values->args[0], (int)runs);
-    return cli_error("bench", CLI_USAGE, "takes one problem line, in quotes");
+    for (size_t i = 0; i < sizeof of_suites / sizeof *of_suites; i++)
+        if (cli_given(values, of_suites[i]))
+            return cli_error("bench", CLI_USAGE, "--%s: is about a suite, not about a problem line", of_suites[i]);
+    char *text = call_line_text(values);
+    if (!text) return cli_error("bench", CLI_FAIL, "out of memory");
+    code = bench_text(values, text, (int)runs);
+    free(text);
+    return code;
 }
 
 int verb_bench(int argc, char **argv)

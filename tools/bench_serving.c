@@ -186,7 +186,8 @@ void bench_serving(bench_session *s, const bench_row *row, bench_result *result)
     *result = bench_result_empty();
     result->row = *row;
     result->dtype = s->settings.dtype;
-    while (good && n < CALLS && row->lines[n]) {
+    const int most = s->settings.standard ? CALLS : 1; /* the plain form stands behind the call */
+    while (good && n < most && row->lines[n]) {
         good = open_call(&calls[n], s, row, row->lines[n], result);
         n++;
     }

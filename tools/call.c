@@ -17,7 +17,7 @@ static void warn(void *self, const char *place, const char *sentence)
 {
     call_warnings *warnings = self;
     const int room = (int)(sizeof warnings->texts / sizeof *warnings->texts);
-    fprintf(stderr, "fattn %s: warning: %s (%s)\n", warnings->verb, sentence, place);
+    fprintf(stderr, "%sfattn %s: warning: %s (%s)\n", cli_mark(), warnings->verb, sentence, place);
     if (warnings->n < room && (warnings->texts[warnings->n] = strdup(sentence))) warnings->n++;
 }
 
@@ -32,6 +32,20 @@ json_node *call_warnings_json(const call_warnings *warnings)
     json_node *array = json_node_array();
     for (int i = 0; i < warnings->n; i++) json_add_text(array, warnings->texts[i]);
     return array;
+}
+
+int call_options(const cli_values *values, fattn_context_options *options)
+{
+    int64_t threads = options->threads;
+    if (options->threads == 0 || cli_given(values, "threads")) {
+        const int code = cli_get_int(values, "threads", 1, 4096, &threads);
+        if (code != CLI_GO) return code;
+    }
+    options->threads = (int)threads;
+    if (cli_given(values, "isa")) options->isa = cli_given(values, "isa");
+    if (cli_given(values, "backend")) options->backend = cli_given(values, "backend");
+    if (cli_given(values, "strict")) options->strict = 1;
+    return CLI_GO;
 }
 
 static int set_compute(const cli_values *values, fattn_context_options *options)
@@ -51,14 +65,9 @@ int call_context(const cli_values *values, const problem_line *line, call_warnin
     fattn_context_options options;
     fattn_context_options_init(&options);
     if (line) line_options(line, &options);
-    int64_t threads = options.threads;
-    int code = cli_get_int(values, "threads", 1, 4096, &threads);
+    int code = call_options(values, &options);
     if (code == CLI_GO) code = set_compute(values, &options);
     if (code != CLI_GO) return code;
-    options.threads = (int)threads;
-    if (cli_get(values, "isa")) options.isa = cli_get(values, "isa");
-    if (cli_get(values, "backend")) options.backend = cli_get(values, "backend");
-    if (options.strict < 0 && cli_flag(values, "strict")) options.strict = 1; /* a line's wins */
     options.warn = warn;
     options.warn_self = warnings;
     const fattn_status status = fattn_context_create(context, &options);
@@ -163,7 +172,10 @@ int call_from_options(const cli_values *values, problem_line **line)
 
 problem_line *call_parse(const cli_values *values, const char *text, line_error *error)
 {
-    return line_parse_for(text, cli_flag(values, "strict"), error);
+    const line_strictness strict = cli_given(values, "strict") ? LINE_MUST_OBEY
+                                   : cli_flag(values, "strict") ? LINE_MAY_OBJECT
+                                                                : LINE_ASKS;
+    return line_parse_for(text, strict, error);
 }
 
 bool call_has_lines(const cli_values *values)
@@ -173,8 +185,7 @@ bool call_has_lines(const cli_values *values)
     return false;
 }
 
-/* The arguments joined by blanks: a line need not be quoted. */
-static char *join_arguments(const cli_values *values)
+char *call_line_text(const cli_values *values)
 {
     size_t room = 1;
     for (int i = 0; i < values->n_args; i++) room += strlen(values->args[i]) + 1;
@@ -218,7 +229,7 @@ int call_each_line(const cli_values *values, call_line_fn fn, void *self, bool *
     *many = values->args[0][0] == '@';
     int code = CLI_OK;
     if (!*many) {
-        char *text = join_arguments(values);
+        char *text = call_line_text(values);
         code = text ? fn(self, &(call_source){.text = text})
                     : cli_error(values->verb->name, CLI_FAIL, "out of memory");
         free(text);
@@ -263,8 +274,8 @@ int call_bad_line(const char *verb, const call_source *source, const line_error 
         cli_error(verb, code, "%s%s", place, error->text);
     else
         cli_error(verb, code, "%sposition %d: %s", place, error->position, error->text);
-    fprintf(stderr, "  in: %s\n", source->text);
-    if (error->position > 0) fprintf(stderr, "  %*s^\n", error->position + 3, "");
+    fprintf(stderr, "%s  in: %s\n", cli_mark(), source->text);
+    if (error->position > 0) fprintf(stderr, "%s  %*s^\n", cli_mark(), error->position + 3, "");
     if (results) call_add_error(results, key, source);
     return code;
 }

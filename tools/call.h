@@ -18,8 +18,12 @@ typedef struct call_warnings {
 void call_warnings_free(call_warnings *warnings);
 json_node *call_warnings_json(const call_warnings *warnings);
 
-/* A context from the line's keys (line may be NULL) and, stronger, the options; but a line that says
- * strict= itself is obeyed. CLI_GO, or an exit status after a sentence. `warnings` must live as long as the context. */
+/* What the command line says of threads, isa, backend and strict. It is stronger than what a line says, and that is
+ * stronger than the environment, which the library reads itself. CLI_GO or CLI_USAGE. */
+int call_options(const cli_values *values, fattn_context_options *options);
+
+/* A context from the line's keys (line may be NULL) and, stronger, the options. CLI_GO, or an exit
+ * status after a sentence. `warnings` must live as long as the context. */
 int call_context(const cli_values *values, const problem_line *line, call_warnings *warnings,
                  fattn_context **context);
 
@@ -31,6 +35,9 @@ problem_line *call_parse(const cli_values *values, const char *text, line_error 
 
 /* The arguments name problem lines (or @FILE) and not only an operator. */
 bool call_has_lines(const cli_values *values);
+
+/* The arguments joined by blanks, for free(): a line need not be quoted. */
+char *call_line_text(const cli_values *values);
 
 /* A problem line and where it stood. */
 typedef struct call_source {

@@ -5,16 +5,23 @@
 
 #include "options.h"
 
+typedef struct explain_peak {
+    double value; /* 0 = not known */
+    bool given;   /* by an option, not measured */
+} explain_peak;
+
 typedef struct explain_peaks {
-    double gflops; /* fp32 multiply-adds, 10^9 a second */
-    double gbps;   /* bytes read from memory, 10^9 a second */
-    bool given;    /* both by options */
+    explain_peak gflops; /* fp32 multiply-adds, 10^9 a second */
+    explain_peak gbps;   /* bytes read from memory, 10^9 a second */
+    const char *isa;     /* what they were measured for; NULL = nothing was */
+    int threads;
 } explain_peaks;
 
 /* --peak-gflops and --peak-gbps. CLI_GO or CLI_USAGE; absent ones stay 0. */
 int explain_peaks_given(const cli_values *values, explain_peaks *peaks);
 
-/* Measures those that are 0 for the context's instruction set and threads; some tenths of a second. */
+/* Measures those that are not given for the context's instruction set and threads, unless they were measured for
+ * these; some tenths of a second. */
 void explain_peaks_measure(fattn_context *context, explain_peaks *peaks);
 
 #endif

@@ -17,9 +17,10 @@ explain_time explain_predict(const fattn_explanation *e, const explain_peaks *pe
                       .memory_ms = NAN,
                       .predicted_ms = NAN};
     if (strcmp(e->backend, "cpu") != 0) return t; /* the ceilings are those of its kernels */
-    if (peaks->gflops > 0) t.compute_ms = e->flops / peaks->gflops * 1e-6;
-    if (peaks->gbps > 0) t.memory_ms = t.bytes / peaks->gbps * 1e-6;
-    if (peaks->gflops > 0 && peaks->gbps > 0) {
+    const double gflops = peaks->gflops.value, gbps = peaks->gbps.value;
+    if (gflops > 0) t.compute_ms = e->flops / gflops * 1e-6;
+    if (gbps > 0) t.memory_ms = t.bytes / gbps * 1e-6;
+    if (gflops > 0 && gbps > 0) {
         t.binds = t.compute_ms >= t.memory_ms ? "compute" : "memory";
         t.predicted_ms = fmax(t.compute_ms, t.memory_ms);
     }
@@ -109,6 +110,8 @@ bool explain_reason(const fattn_explanation *e, int i, char *text, size_t size)
 
 /* ---- text ---- */
 
+static const char *source_of(const explain_peak *peak) { return peak->given ? "given" : "measured"; }
+
 static void print_time(const fattn_explanation *e, const explain_peaks *peaks)
 {
     const explain_time t = explain_predict(e, peaks);
@@ -116,8 +119,9 @@ static void print_time(const fattn_explanation *e, const explain_peaks *peaks)
         puts("time       not predicted: the machine's ceilings say nothing about this backend");
         return;
     }
-    printf("time       %.4g ms, %s binds: %.4g ms at %.4g GFLOP/s, %.4g ms at %.4g GB/s%s\n", t.predicted_ms,
-           t.binds, t.compute_ms, peaks->gflops, t.memory_ms, peaks->gbps, peaks->given ? "" : " (measured)");
+    printf("time       %.4g ms, %s binds: %.4g ms at %.4g GFLOP/s (%s), %.4g ms at %.4g GB/s (%s)\n", t.predicted_ms,
+           t.binds, t.compute_ms, peaks->gflops.value, source_of(&peaks->gflops), t.memory_ms, peaks->gbps.value,
+           source_of(&peaks->gbps));
 }
 
 void explain_print(const fattn_explanation *e, const explain_peaks *peaks)
@@ -162,6 +166,9 @@ static void put_reading(json_node *object, const char *key, const char *word)
     json_put_text(object, key, word[0] ? word : NULL);
 }
 
+/* Counts of a call that nobody could make may be larger than any integer. */
+static int64_t whole(double count) { return count < 0x1p63 ? (int64_t)count : INT64_MAX; }
+
 static void put_counts(json_node *object, const fattn_explanation *e)
 {
     const struct {
@@ -177,13 +184,13 @@ static void put_counts(json_node *object, const fattn_explanation *e)
                   {"tile_rows", e->tile_rows},
                   {"tile_keys", e->tile_keys},
                   {"item_rows", e->item_rows},
-                  {"visible_pairs", (int64_t)e->visible_pairs},
-                  {"flops", (int64_t)e->flops},
-                  {"query_bytes", (int64_t)e->query_bytes},
-                  {"kv_bytes", (int64_t)e->kv_bytes},
-                  {"mask_bytes", (int64_t)e->mask_bytes},
-                  {"output_bytes", (int64_t)e->output_bytes},
-                  {"kv_read_bytes", (int64_t)e->kv_read_bytes},
+                  {"visible_pairs", whole(e->visible_pairs)},
+                  {"flops", whole(e->flops)},
+                  {"query_bytes", whole(e->query_bytes)},
+                  {"kv_bytes", whole(e->kv_bytes)},
+                  {"mask_bytes", whole(e->mask_bytes)},
+                  {"output_bytes", whole(e->output_bytes)},
+                  {"kv_read_bytes", whole(e->kv_read_bytes)},
                   {"workspace_bytes", (int64_t)e->workspace_bytes},
                   {"dot_below", e->dot_below},
                   {"dot_sequences", e->dot_sequences},
@@ -203,14 +210,16 @@ static void put_figures(json_node *object, const fattn_explanation *e, const exp
     const struct {
         const char *key;
         double value;
-    } figures[] = {{"peak_gflops", peaks->gflops > 0 ? peaks->gflops : NAN},
-                   {"peak_gbps", peaks->gbps > 0 ? peaks->gbps : NAN},
+    } figures[] = {{"peak_gflops", peaks->gflops.value > 0 ? peaks->gflops.value : NAN},
+                   {"peak_gbps", peaks->gbps.value > 0 ? peaks->gbps.value : NAN},
                    {"compute_ms", t.compute_ms},
                    {"memory_ms", t.memory_ms},
                    {"predicted_ms", t.predicted_ms}};
     for (size_t i = 0; i < sizeof figures / sizeof figures[0]; i++)
         json_put_real(object, figures[i].key, figures[i].value);
     json_put_text(object, "binds", t.binds);
+    json_put_bool(object, "gflops_given", peaks->gflops.given);
+    json_put_bool(object, "gbps_given", peaks->gbps.given);
 }
 
 void explain_json(json_node *object, const fattn_explanation *e, const explain_peaks *peaks)

@@ -40,8 +40,12 @@ bool line_adopt(problem_line *line, void *memory)
 
 void *line_memory(problem_line *line, size_t bytes)
 {
-    void *memory = io_memory(bytes);
-    return memory && line_adopt(line, memory) ? memory : NULL;
+    enum { ALIGNMENT = 64 };
+    size_t room;
+    if (__builtin_add_overflow(bytes, (size_t)ALIGNMENT, &room) || room > PTRDIFF_MAX) return NULL;
+    char *memory = calloc(1, room); /* pages that nobody touches cost nothing: strides may leave wide gaps */
+    if (!memory || !line_adopt(line, memory)) return NULL;
+    return memory + (ALIGNMENT - (uintptr_t)memory % ALIGNMENT) % ALIGNMENT;
 }
 
 char *line_text(problem_line *line, const char *begin, size_t length)

@@ -16,7 +16,7 @@ typedef struct parser {
     problem_line *line;
     const char *text;
     uint64_t given; /* bit per field of the table */
-    bool strict;    /* where the line does not say */
+    line_strictness strict;
     line_error *error;
 } parser;
 
@@ -191,7 +191,8 @@ static bool take_detail(parser *p, const line_word *w)
 /* strict= decides whether the aliases count, so this comes last. */
 static bool check_spelling(parser *p, const line_word *w)
 {
-    const bool strict = p->line->strict >= 0 ? p->line->strict : p->strict;
+    const bool said = p->line->strict >= 0 && p->strict != LINE_MUST_OBEY;
+    const bool strict = said ? p->line->strict : p->strict != LINE_ASKS;
     if (!strict || (!w->own && line_key_find(w->key) >= 0)) return true;
     const fattn_field *field = fattn_field_find(p->line->op, w->key);
     if (strcmp(field->name, w->key) == 0) return true;
@@ -265,10 +266,10 @@ static const fattn_operator *find_operator(const char *begin, size_t length, lin
 
 problem_line *line_parse(const char *text, line_error *error)
 {
-    return line_parse_for(text, false, error);
+    return line_parse_for(text, LINE_ASKS, error);
 }
 
-problem_line *line_parse_for(const char *text, bool strict, line_error *error)
+problem_line *line_parse_for(const char *text, line_strictness strict, line_error *error)
 {
     const char *begin = skip_blanks(text), *end = skip_word(begin);
     const fattn_operator *op =

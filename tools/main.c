@@ -5,7 +5,9 @@
 #include "verbs.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static bool is(const char *word, const char *a, const char *b)
 {
@@ -96,13 +98,24 @@ static int dispatch(int argc, char **argv)
     return unknown_verb(word);
 }
 
+/* A result that did not reach its reader is no result. */
+static bool stdout_failed(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout)) return false;
+    perror("fattn: stdout");
+    return true;
+}
+
+/* argp exits by itself where it has printed the help. */
+static void at_exit(void)
+{
+    if (stdout_failed()) _exit(CLI_DATA);
+}
+
 int main(int argc, char **argv)
 {
+    atexit(at_exit);
     const int code = dispatch(argc, argv);
-    /* A result that did not reach its reader is no result. */
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        perror("fattn: stdout");
-        return code == CLI_OK ? CLI_DATA : code;
-    }
+    if (code != CLI_OK && stdout_failed()) _exit(code);
     return code;
 }

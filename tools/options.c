@@ -25,6 +25,12 @@ static struct {
     char sentence[2048];
 } last = {"failed", ""};
 
+const char *cli_mark(void)
+{
+    const char *log = getenv("FATTN_LOG");
+    return log && (strstr(log, "call") || strstr(log, "plan")) ? "# " : "";
+}
+
 int cli_error(const char *verb, int code, const char *format, ...)
 {
     va_list list;
@@ -32,7 +38,7 @@ int cli_error(const char *verb, int code, const char *format, ...)
     vsnprintf(last.sentence, sizeof last.sentence, format, list);
     va_end(list);
     va_start(list, format); /* not last.sentence, which may have been cut */
-    fprintf(stderr, "fattn %s: ", verb);
+    fprintf(stderr, "%sfattn %s: ", cli_mark(), verb);
     vfprintf(stderr, format, list);
     fputc('\n', stderr);
     va_end(list);
@@ -42,7 +48,7 @@ int cli_error(const char *verb, int code, const char *format, ...)
 
 int cli_refused(const char *verb, fattn_status status, const char *sentence)
 {
-    fprintf(stderr, "fattn %s: %s: %s\n", verb, fattn_status_name(status), sentence);
+    fprintf(stderr, "%sfattn %s: %s: %s\n", cli_mark(), verb, fattn_status_name(status), sentence);
     snprintf(last.sentence, sizeof last.sentence, "%s", sentence);
     last.status = fattn_status_name(status);
     return CLI_FAIL;
@@ -329,10 +335,17 @@ static const cli_option *option_of(const cli_verb *verb, const char *name)
     return NULL;
 }
 
-const char *cli_get(const cli_values *values, const char *name)
+const char *cli_given(const cli_values *values, const char *name)
 {
     for (int i = values->n_items - 1; i >= 0; i--)
         if (strcmp(values->items[i].name, name) == 0) return values->items[i].value;
+    return NULL;
+}
+
+const char *cli_get(const cli_values *values, const char *name)
+{
+    const char *said = cli_given(values, name);
+    if (said) return said;
     const cli_option *o = option_of(values->verb, name);
     const char *twin = o && o->env ? getenv(o->env) : NULL;
     return twin && *twin ? twin : NULL;
@@ -347,8 +360,7 @@ const char *cli_result_env(const fattn_field *output, char *out, size_t room)
 
 bool cli_flag(const cli_values *values, const char *name)
 {
-    for (int i = values->n_items - 1; i >= 0; i--)
-        if (strcmp(values->items[i].name, name) == 0) return true;
+    if (cli_given(values, name)) return true;
     const char *twin = cli_get(values, name);
     return twin && strcmp(twin, "0") != 0;
 }

@@ -69,6 +69,9 @@ typedef struct cli_values {
 int cli_parse(const cli_verb *verb, int argc, char **argv, cli_values *values);
 void cli_values_free(cli_values *values);
 
+/* The last value of an option on the command line; NULL when it is not there. */
+const char *cli_given(const cli_values *values, const char *name);
+
 /* The last value of an option, else its environment twin, else NULL. */
 const char *cli_get(const cli_values *values, const char *name);
 
@@ -90,6 +93,9 @@ int cli_error(const char *verb, int code, const char *format, ...)
  */
 int cli_refused(const char *verb, fattn_status status, const char *sentence);
 
+/* "# " where FATTN_LOG asks for a log of calls on stderr, else "": what else is said there is a comment of it. */
+const char *cli_mark(void);
+
 /* What the last of the two said, for --json: "usage", "data", "failed" or the library's status. */
 const char *cli_last_status(void);
 const char *cli_last_sentence(void);
@@ -102,7 +108,7 @@ bool cli_wants_json(int argc, char **argv);
 #define CLI_CONTEXT_OPTIONS                                                                        \
     {"threads", "N", "FATTN_THREADS", "threads to compute with", NULL},                            \
         {"isa", "NAME", "FATTN_ISA", "instruction set to use", "scalar avx2 avx512 neon"},         \
-        {"backend", "NAME", "FATTN_BACKEND", "cpu, or ref (double precision)", "cpu ref"},         \
+        {"backend", "NAME", "FATTN_BACKEND", "cpu, ref (double precision), or any", "cpu ref any"},         \
     {                                                                                              \
         "strict", NULL, "FATTN_STRICT", "the vendor's behaviour and rejections", NULL              \
     }

@@ -55,9 +55,10 @@ void line_destroy(problem_line *line); /* NULL is fine */
 /* Parses; tensors have shapes and no data. NULL and *error on a bad line. */
 problem_line *line_parse(const char *text, line_error *error);
 
-/* The same for a context that is strict, or not, where the line does not say strict= itself: strict
- * takes official spellings only. */
-problem_line *line_parse_for(const char *text, bool strict, line_error *error);
+/* Strict takes official spellings only. Who asks for it: only the line, with strict=1; whoever made the
+ * context, where the line does not say strict= itself; or that one whatever the line says. */
+typedef enum line_strictness { LINE_ASKS, LINE_MAY_OBJECT, LINE_MUST_OBEY } line_strictness;
+problem_line *line_parse_for(const char *text, line_strictness strict, line_error *error);
 
 /* Allocates and fills every input. false and *error when a shape cannot be held. */
 bool line_fill(problem_line *line, line_error *error);

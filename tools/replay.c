@@ -155,7 +155,8 @@ static json_node *verdict_json(const call_record *r, const verdict *v, const cha
 static void print(const cli_values *values, const call_record *r, const verdict *v, const char *isa)
 {
     if (strcmp(isa, r->isa) != 0)
-        fprintf(stderr, "fattn run: recorded on %s, replayed on %s: the bits depend on it\n", r->isa, isa);
+        fprintf(stderr, "%sfattn run: recorded on %s, replayed on %s: the bits depend on it\n", cli_mark(), r->isa,
+                isa);
     if (cli_flag(values, "json"))
         json_print_free(verdict_json(r, v, isa));
     else if (v->same)
@@ -178,6 +179,8 @@ static int replay(const cli_values *values, call_record *r)
     fattn_context *context = NULL;
     call_warnings warnings = {.verb = "run"};
     prefer_isa(r);
+    if (r->line->strict < 0) r->line->strict = 0; /* not said; the environment of today says nothing about it */
+    if (!r->line->backend) r->line->backend = "any";
     int code = call_context(values, r->line, &warnings, &context);
     if (code == CLI_GO) {
         for (int i = 0; i < r->n_outputs; i++)
@@ -195,6 +198,11 @@ static int replay(const cli_values *values, call_record *r)
 int replay_file(const cli_values *values, const char *path)
 {
     call_record record;
+    static const char *const others[] = {"op", "out-dir"};
+    for (int i = 0; i < 2; i++)
+        if (cli_given(values, others[i]))
+            return cli_error("run", CLI_USAGE, "--%s: a replay takes its operator from the file and writes no tensors",
+                             others[i]);
     for (int i = 0; i < values->n_items; i++)
         if (values->items[i].role != CLI_OF_VERB)
             return cli_error("run", CLI_USAGE, "--%s: a replay takes its parameters from the file",

@@ -33,10 +33,12 @@ static bool take_strides(const char *text, fattn_tensor *t)
     return t->rank > 0;
 }
 
-/* An axis that repeats one place stands once in the file. */
+/* An axis that repeats one place stands once in the file; an empty tensor stands as it is. */
 static fattn_tensor stored(const fattn_tensor *t)
 {
     fattn_tensor once = *t;
+    for (int i = 0; i < t->rank; i++)
+        if (t->shape[i] == 0) return once;
     for (int i = 0; i < t->rank; i++)
         if (t->strides[i] == 0 && t->shape[i] > 1) once.shape[i] = 1;
     return once;
@@ -74,6 +76,12 @@ static void scatter(const fattn_tensor *from, const fattn_tensor *to)
                size);
 }
 
+/* Memory that the file's own elements fit into has run out here; memory that only strides ask for, nobody had. */
+static int no_room(const char *verb, const call_record *r, const line_tensor *tensor, const line_error *error)
+{
+    return cli_error(verb, tensor->strided ? CLI_DATA : CLI_FAIL, "%s: %s", r->path, error->text);
+}
+
 static int read_input(const char *verb, call_record *r, line_tensor *tensor, const char *name)
 {
     char key[128];
@@ -82,6 +90,7 @@ static int read_input(const char *verb, call_record *r, line_tensor *tensor, con
     snprintf(key, sizeof key, "%s.strides", name);
     char *strides = record_text(r, key);
     const bool bad = strides && !take_strides(strides, &tensor->t);
+    tensor->strided = tensor->strided || strides;
     free(strides);
     if (bad) return cli_error(verb, CLI_DATA, "%s: '%s' is no list of strides", r->path, key);
     fattn_tensor once = stored(&tensor->t);
@@ -93,7 +102,7 @@ static int read_input(const char *verb, call_record *r, line_tensor *tensor, con
         scatter(&file.t, &once);
     }
     io_tensor_free(&file);
-    return room ? CLI_GO : cli_error(verb, CLI_FAIL, "%s", error.text);
+    return room ? CLI_GO : no_room(verb, r, tensor, &error);
 }
 
 /* "query", or "lse.1" of a list. */
@@ -141,7 +150,7 @@ static int read_outputs(const char *verb, call_record *r)
         if (code != CLI_GO) return code;
         line_error error;
         if (kind == FATTN_FIELD_TENSOR_OUT && !line_allocate(r->line, t, &error) && r->tensors)
-            return cli_error(verb, CLI_FAIL, "%s", error.text);
+            return no_room(verb, r, t, &error);
     }
     return CLI_GO;
 }

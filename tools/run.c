@@ -86,9 +86,28 @@ static bool collide(const char *a, const char *b)
     return same;
 }
 
+/* What is written is .npy, or a tensor in a .safetensors file: a name that promises something else would lie. */
+static bool is_writable(const char *where)
+{
+    static const char *const others[] = {".safetensors", ".pt", ".pth", ".npz"};
+    const size_t split = io_split(where), n = strlen(where);
+    if (split) return where[split + 1] != '\0';
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        const size_t m = strlen(others[i]);
+        const char *found = strstr(where, others[i]);
+        if (n >= m && strcmp(where + n - m, others[i]) == 0) return false;
+        if (found && found[m] == ':') return false;
+    }
+    return n > 0;
+}
+
 /* The files of all outputs are known before anything is computed, or overwritten. */
 static int check_files(const cli_values *values)
 {
+    for (int i = 0; i < values->n_items; i++)
+        if (values->items[i].role == CLI_OUTPUT && !is_writable(values->items[i].value))
+            return cli_error("run", CLI_USAGE, "--%s '%s': outputs are FILE.npy or FILE.safetensors:NAME",
+                             values->items[i].name, values->items[i].value);
     for (int i = 0; i < values->n_items; i++)
         for (int j = 0; j < i; j++) {
             const struct cli_item *a = &values->items[j], *b = &values->items[i];

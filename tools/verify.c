@@ -70,6 +70,16 @@ static const fattn_verify_output *find_output(const fattn_verify_report *report,
     return NULL;
 }
 
+/* The switch that asks for the statistics, in the operator's spelling. */
+static const char *switch_hint(const fattn_operator *op, const fattn_field *output)
+{
+    if (strcmp(output->name, "softmax_lse") != 0) return "";
+    const fattn_field *field = fattn_field_find(op, "softmax_lse_flag"); /* an alias counts */
+    if (!field) return "";
+    return strcmp(field->name, "softmax_lse_flag") == 0 ? "; --softmax-lse-flag asks for it"
+                                                        : "; --return-softmax-lse asks for it";
+}
+
 /* An output of [1] that an operator fills with nothing is no result of the call; one without elements is. */
 static int check_returned(const problem_line *line, const verified *v, const result_file *file)
 {
@@ -77,8 +87,8 @@ static int check_returned(const problem_line *line, const verified *v, const res
     bool empty = false;
     for (int i = 0; own && i < own->rank; i++) empty = empty || own->shape[i] == 0;
     if (own && (empty || find_output(&v->own, file->field->name))) return CLI_GO;
-    return cli_error("verify", CLI_USAGE, "--%s: this call does not return %s", file->option,
-                     file->field->name);
+    return cli_error("verify", CLI_USAGE, "--%s: this call does not return %s%s", file->option,
+                     file->field->name, switch_hint(line->op, file->field));
 }
 
 /* The results take the places of what was computed here. */

@@ -22,16 +22,20 @@ enum { N_LEVELS = sizeof levels / sizeof *levels };
 
 static double ratio(double got, double own)
 {
+    if (isnan(got) || isnan(own)) return NAN;
     if (got == own) return 1;
     return own > 0 ? got / own : INFINITY;
 }
 
-/* false when the call itself was compared. */
+/* false when the call itself was compared. A result with errors that are not finite is in no relation to ours:
+ * its figures leave those elements out. */
 static bool find_ratios(const verified *v, const fattn_verify_output *o, ratios *r)
 {
     for (int i = 0; i < v->own.n_outputs; i++) {
         const fattn_verify_output *own = &v->own.outputs[i];
         if (strcmp(own->name, o->name) != 0) continue;
+        *r = (ratios){NAN, NAN, NAN};
+        if (o->infinite > 0) return true;
         *r = (ratios){ratio(o->max_rel, own->max_rel), ratio(o->mean_rel, own->mean_rel),
                       ratio(o->rms, own->rms)};
         return true;
@@ -39,10 +43,10 @@ static bool find_ratios(const verified *v, const fattn_verify_output *o, ratios 
     return false;
 }
 
-/* The strictest level; a result with NaN or infinite errors has none. */
-static const char *level_of(const fattn_verify_output *o, const ratios *r)
+/* The strictest level; NaN reaches none. */
+static const char *level_of(const ratios *r)
 {
-    for (int i = 0; i < N_LEVELS && isfinite(o->worst); i++)
+    for (int i = 0; i < N_LEVELS; i++)
         if (r->max_rel <= levels[i].most.max_rel && r->mean_rel <= levels[i].most.mean_rel &&
             r->rms <= levels[i].most.rms)
             return levels[i].name;
@@ -82,6 +86,11 @@ static summary sum_up(const verified *v)
     return sum;
 }
 
+/* Every element is inside its bound, and still the result fails. */
+static const char too_few[] = "too few elements are correctly rounded";
+
+static bool only_share(const verified *v, const summary *sum) { return !v->passed && sum->outside == 0; }
+
 static void print_place(const fattn_verify_output *o)
 {
     printf("%s[", o->name);
@@ -100,9 +109,12 @@ static void print_output(const verified *v, const fattn_verify_output *o)
     printf("\n    max abs %.3g, rms %.3g, max rel %.3g, mean rel %.3g, cosine %.9g, correctly rounded "
            "%.2f %%\n",
            o->max_abs, o->rms, o->max_rel, o->mean_rel, o->cosine, 100 * o->correctly_rounded);
-    if (find_ratios(v, o, &r))
+    if (o->infinite > 0)
+        printf("    %lld errors are not finite and in none of these figures%s\n", (long long)o->infinite,
+               v->own.n_outputs > 0 ? "; level none" : "");
+    else if (find_ratios(v, o, &r))
         printf("    vendor's ratios to our own result: max rel %.3g, mean rel %.3g, rms %.3g; level %s\n",
-               r.max_rel, r.mean_rel, r.rms, level_of(o, &r));
+               r.max_rel, r.mean_rel, r.rms, level_of(&r));
     printf("    worst ");
     print_place(o);
     printf(": got %.9g, exact %.9g, bound %.3g, error %.3g of it\n", o->worst_got, o->worst_exact,
@@ -118,10 +130,10 @@ void verified_print(const verified *v, const call_source *source)
         return;
     }
     const summary sum = sum_up(v);
-    printf("%s: %lld elements, %lld outside, worst error %.3g of its bound%s\n",
+    printf("%s: %lld elements, %lld outside, worst error %.3g of its bound%s%s\n",
            v->passed ? "passed" : "FAILED", (long long)sum.elements, (long long)sum.outside,
-           sum.worst ? sum.worst->worst : 0,
-           !v->passed && sum.outside == 0 ? "; too few elements are correctly rounded" : "");
+           sum.worst ? sum.worst->worst : 0, only_share(v, &sum) ? "; " : "",
+           only_share(v, &sum) ? too_few : "");
     for (int i = 0; i < v->report.n_outputs; i++)
         if (is_wanted(v, &v->report.outputs[i])) print_output(v, &v->report.outputs[i]);
     if (!v->passed && source->text) printf("  %s\n", source->text);
@@ -155,6 +167,7 @@ static json_node *output_json(const verified *v, const fattn_verify_output *o)
     json_put_int(object, "elements", o->elements);
     json_put_int(object, "outside", o->outside);
     json_put_int(object, "nans", o->nans);
+    json_put_int(object, "infinite", o->infinite);
     for (int i = 0; i < o->worst_rank; i++) json_add_int(at, o->worst_at[i]);
     json_put(object, "worst_at", at);
     put_worst(object, o);
@@ -170,7 +183,7 @@ static json_node *output_json(const verified *v, const fattn_verify_output *o)
     json_put_real(object, "ratio_max_rel", r.max_rel);
     json_put_real(object, "ratio_mean_rel", r.mean_rel);
     json_put_real(object, "ratio_rms", r.rms);
-    json_put_text(object, "level", level_of(o, &r));
+    json_put_text(object, "level", level_of(&r));
     return object;
 }
 
@@ -179,11 +192,12 @@ json_node *verified_json(const verified *v, const char *text)
     json_node *object = json_node_object();
     json_put_bool(object, "passed", v->status == FATTN_OK && v->passed);
     json_put_text(object, "status", fattn_status_name(v->status));
-    json_put_text(object, "message", v->status == FATTN_OK ? NULL : call_sentence(v->status));
+    const fattn_verify_report *r = &v->report;
+    const summary sum = v->status == FATTN_OK ? sum_up(v) : (summary){.outside = -1};
+    json_put_text(object, "message",
+                  v->status != FATTN_OK ? call_sentence(v->status) : only_share(v, &sum) ? too_few : NULL);
     json_put_text(object, "line", text);
     if (v->status != FATTN_OK) return object;
-    const fattn_verify_report *r = &v->report;
-    const summary sum = sum_up(v);
     json_put_int(object, "elements", sum.elements);
     json_put_int(object, "outside", sum.outside);
     json_put_text(object, "worst_output", sum.worst ? sum.worst->name : "");

@@ -96,9 +96,8 @@ static int read_file(const cli_values *values, const result_file *file, const fa
     const fattn_dtype dtype = said ? fattn_dtype_from_name(said) : FATTN_DTYPE_NONE;
     if (said && dtype == FATTN_DTYPE_NONE)
         return cli_error("verify", CLI_USAGE, "--result-dtype: '%s' is not a dtype", said);
-    io_code code = io_tensor_read(file->where, dtype, tensor, &error);
-    if (code == IO_E_DTYPE && !said) code = io_tensor_read(file->where, wanted->dtype, tensor, &error);
-    if (code == IO_OK) return CLI_GO;
+    const fattn_dtype as = said ? dtype : IO_RAW_AS(wanted->dtype);
+    if (io_tensor_read(file->where, as, tensor, &error) == IO_OK) return CLI_GO;
     return cli_error("verify", CLI_DATA, "--%s: %s", file->option, error.message);
 }
 
@@ -117,6 +116,11 @@ static bool same_shape(const fattn_tensor *a, const fattn_tensor *b)
     return true;
 }
 
+static bool is_query_dtype(fattn_dtype dtype)
+{
+    return dtype == FATTN_F64 || dtype == FATTN_F32 || dtype == FATTN_F16 || dtype == FATTN_BF16;
+}
+
 static int check(const result_file *file, const fattn_tensor *got, const fattn_tensor *wanted)
 {
     char a[256], b[256];
@@ -130,10 +134,14 @@ static int check(const result_file *file, const fattn_tensor *got, const fattn_t
                          file->where, a, file->field->name, b,
                          n == m ? "; as many elements in another shape are not taken for it" : "");
     if (is_wider(got->dtype, wanted->dtype)) return CLI_GO;
+    char hint[120] = "";
+    if (is_query_dtype(got->dtype))
+        snprintf(hint, sizeof hint, ": give the inputs their dtype on the device (--query-dtype %s ...)",
+                 fattn_dtype_name(got->dtype));
     return cli_error("verify", CLI_DATA,
                      "--%s: %s is %s, but %s of this call is %s; a wider dump is rounded, another dtype is "
-                     "not judged: give the inputs their dtype on the device (--query-dtype %s ...)",
-                     file->option, file->where, a, file->field->name, b, fattn_dtype_name(got->dtype));
+                     "not judged%s",
+                     file->option, file->where, a, file->field->name, b, hint);
 }
 
 /* Element by element into row-major memory, counting what a narrower dtype changes. */

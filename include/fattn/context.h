@@ -58,7 +58,7 @@ typedef struct fattn_context_options {
     int pin_threads;         /* -1 = FATTN_PIN, 1 = each of the library's own threads keeps to one CPU of
                                 the mask at creation (the caller's thread is left alone), 0 = none does */
     const char *isa;         /* NULL = FATTN_ISA, else the best one; copied */
-    const char *backend;     /* NULL = FATTN_BACKEND, else the first that accepts; "cpu" or "ref" */
+    const char *backend;     /* NULL = FATTN_BACKEND, else "any": the first that accepts; "cpu" or "ref" */
     fattn_compute compute;   /* FATTN_COMPUTE_F32 */
     fattn_executor executor; /* parallel_for NULL = a pool of our own, started at the first call */
     fattn_allocator allocator; /* alloc NULL = the C library's */

@@ -12,13 +12,15 @@
 extern "C" {
 #endif
 
-/* What was found in one output. Errors are against the exact value, unrounded; elements that are not finite
- * count in elements, outside and nans, not in the figures below them. */
+/* What was found in one output. Errors are against the exact value, unrounded. An element that is not finite counts
+ * in the numbers of elements and in correctly_rounded, not in the figures from max_abs to cosine, which are NaN
+ * when no element is finite. */
 typedef struct fattn_verify_output {
     const char *name;          /* the output's field name */
     int64_t elements;          /* compared */
     int64_t outside;           /* outside their bound */
     int64_t nans;              /* of those: NaN where the answer is not */
+    int64_t infinite;          /* of those: with an error that is not finite, NaN included */
     double worst;              /* largest error / bound; infinite where one side only is not finite */
     int64_t worst_index;       /* that element's offset from the output's data */
     int worst_rank;            /* and its index in the output's shape */
@@ -26,7 +28,7 @@ typedef struct fattn_verify_output {
     double worst_got, worst_exact, worst_bound;
     double max_abs, rms;       /* absolute errors */
     double max_rel, mean_rel;  /* the vendor's: |got - exact| / (|exact| + 1e-7) */
-    double cosine;             /* of the output with the exact one */
+    double cosine;             /* of the output with the exact one; 1 when both are 0, 0 when one is */
     double correctly_rounded;  /* share of elements, 0..1 */
 } fattn_verify_output;
 

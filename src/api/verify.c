@@ -23,7 +23,8 @@ static const char *const names[N_VERIFIED] = {"attention_out", "softmax_max", "s
 
 /* What was found so far in one output. */
 typedef struct tally {
-    int64_t elements, outside, nans, rounded;
+    int64_t elements, outside, nans, infinite, rounded;
+    int64_t finite; /* that the figures are of */
     double worst, worst_got, worst_exact, worst_bound;
     int64_t worst_index;
     double max_abs, sum_error2, max_rel, sum_rel, dot, norm_got2, norm_exact2;
@@ -55,10 +56,12 @@ static double ulp_of(fattn_dtype dtype, double x)
     return ldexp(1.0, (int)i64_max(exponent, min_exponent) - bits);
 }
 
+static bool same(double got, double exact) { return got == exact || (isnan(got) && isnan(exact)); }
+
 /* error / bound, 0 when equal (NaN equals NaN), infinity when one side only is not finite. */
 static double ratio_of(double got, double exact, double bound)
 {
-    if (got == exact || (isnan(got) && isnan(exact))) return 0;
+    if (same(got, exact)) return 0;
     const double error = fabs(got - exact);
     if (!isfinite(error)) return INFINITY;
     return bound > 0 ? error / bound : INFINITY;
@@ -82,6 +85,7 @@ static void keep_worst(tally *t, const element *e, double ratio)
 {
     t->outside += !(ratio <= 1);
     t->nans += MUTANT(118, isnan(e->got) && !isnan(e->exact), isnan(e->got));
+    t->infinite += !same(e->got, e->exact) && !isfinite(e->got - e->exact);
     if (t->elements++ > 0 && !(ratio > t->worst)) return;
     t->worst = ratio;
     t->worst_index = e->index;
@@ -98,6 +102,7 @@ static void measure(tally *t, fattn_dtype dtype, const element *e)
     t->rounded += e->got == rounded || (isnan(e->got) && isnan(e->exact));
     if (!isfinite(error) || !isfinite(e->got)) return;
     const double relative = error / (fabs(e->exact) + MUTANT(119, vendors_epsilon, 1));
+    t->finite++;
     t->max_abs = fmax(t->max_abs, error);
     t->sum_error2 += error * error;
     t->max_rel = fmax(t->max_rel, relative);
@@ -209,6 +214,8 @@ static void add(tally *sum, const tally *t)
     sum->elements += t->elements;
     sum->outside += t->outside;
     sum->nans += t->nans;
+    sum->infinite += t->infinite;
+    sum->finite += t->finite;
     sum->rounded += t->rounded;
     sum->max_abs = fmax(sum->max_abs, t->max_abs);
     sum->sum_error2 += t->sum_error2;
@@ -246,26 +253,36 @@ static void index_of(const fattn_tensor *tensor, int64_t offset, int64_t at[FATT
     }
 }
 
+/* Two zero vectors are alike; zero beside anything else is not. */
+static double cosine_of(const tally *t)
+{
+    const double norms = sqrt(t->norm_got2) * sqrt(t->norm_exact2);
+    if (t->finite == 0) return NAN;
+    if (norms > 0) return t->dot / norms;
+    return t->norm_got2 == t->norm_exact2 ? 1 : 0;
+}
+
 static void fill_output(const fattn_operator *op, const void *args, enum verified which, const tally *t,
                         fattn_verify_output *output)
 {
-    const double n = (double)t->elements, norms = sqrt(t->norm_got2) * sqrt(t->norm_exact2);
+    const double finite = (double)t->finite, none = finite > 0 ? 0 : NAN; /* a largest of nothing */
     *output = (fattn_verify_output){
         .name = names[which],
         .elements = t->elements,
         .outside = t->outside,
         .nans = t->nans,
+        .infinite = t->infinite,
         .worst = t->worst,
         .worst_index = t->worst_index,
         .worst_got = t->worst_got,
         .worst_exact = t->worst_exact,
         .worst_bound = t->worst_bound,
-        .max_abs = t->max_abs,
-        .rms = sqrt(t->sum_error2 / n),
-        .max_rel = t->max_rel,
-        .mean_rel = t->sum_rel / n,
-        .cosine = norms > 0 ? t->dot / norms : 1,
-        .correctly_rounded = (double)t->rounded / n,
+        .max_abs = t->max_abs + none,
+        .rms = sqrt(t->sum_error2 / finite),
+        .max_rel = t->max_rel + none,
+        .mean_rel = t->sum_rel / finite,
+        .cosine = cosine_of(t),
+        .correctly_rounded = (double)t->rounded / (double)t->elements,
     };
     const fattn_field *field = fattn_field_find(op, names[which]);
     const fattn_tensor *tensor = *(const fattn_tensor *const *)((const char *)args + field->offset);

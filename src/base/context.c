@@ -116,10 +116,10 @@ static fattn_status settle_backend(fattn_context *context, const char *option)
     const char *wanted = option ? option : env_get()->backend;
 
     context->backend = NULL;
-    if (!wanted) return FATTN_OK;
+    if (!wanted || strcmp(wanted, "any") == 0) return FATTN_OK;
     for (int i = 0; names[i]; i++)
         if (strcmp(wanted, names[i]) == 0) context->backend = names[i];
-    REQUIRE(context->backend, FATTN_E_ARG, "%s: \"%.64s\" is not a backend; there are cpu, ref",
+    REQUIRE(context->backend, FATTN_E_ARG, "%s: \"%.64s\" is not a backend; there are cpu, ref, any",
             option ? "backend" : "FATTN_BACKEND", wanted);
     return FATTN_OK;
 }

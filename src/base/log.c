@@ -42,6 +42,18 @@ const char *warn_place_name(warn_place place)
     return names[place];
 }
 
+/* Beside logged calls a warning is a comment, so that the whole log is a file of problem lines. */
+static void log_warning(const fattn_context *context, const char *place, const char *sentence)
+{
+    char line[SENTENCE_BYTES + 80];
+    const bool comment = context->record & (RECORD_PLAN | RECORD_CALL);
+    const int n = snprintf(line, sizeof line, "%sfattn: warning (%s): %s", comment ? "# " : "", place, sentence);
+    for (int i = 0; i < n; i++) /* a sentence may quote what the caller wrote */
+        if ((unsigned char)line[i] < ' ') line[i] = '?';
+    line[n] = '\n';
+    log_write(line, (size_t)n + 1);
+}
+
 void context_warn(fattn_context *context, warn_place place, const char *format, ...)
 {
     const bool heard = context->warn || context->log || place == WARN_DUMP_FAILED;
@@ -57,7 +69,7 @@ void context_warn(fattn_context *context, warn_place place, const char *format, 
     if (context->warn)
         context->warn(context->warn_self, warn_place_name(place), sentence);
     else
-        fprintf(stderr, "fattn: warning (%s): %s\n", warn_place_name(place), sentence);
+        log_warning(context, warn_place_name(place), sentence);
 }
 
 void log_write(const char *text, size_t length)

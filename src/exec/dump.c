@@ -54,10 +54,12 @@ static void visit_tensors(const fattn_dump *d, bool outputs, visit_fn visit, voi
     }
 }
 
-/* The elements that are written: an axis that repeats one place (stride 0) stands once. */
+/* The elements that are written: an axis that repeats one place (stride 0) stands once. Strides of an empty tensor
+ * mean nothing. */
 static fattn_tensor stored(const fattn_tensor *t)
 {
     fattn_tensor once = *t;
+    if (tensor_elements(t) == 0) return once;
     for (int i = 0; i < t->rank; i++)
         if (MUTANT(116, t->strides[i] == 0, false) && t->shape[i] > 1) once.shape[i] = 1;
     return once;

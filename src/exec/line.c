@@ -168,6 +168,6 @@ void line_add(fattn_text *text, const fattn_context *context, const fattn_operat
     const size_t size = args ? *(const size_t *)args : 0;
     if (size < op->args_size || size > op->args_size + EXTRA_MAX) return;
     for (int i = 0; i < op->n_fields; i++) add_field(text, op, args, &op->fields[i]);
-    if (context->strict) text_add(text, " strict=1");
-    if (context->backend) text_add(text, " backend=%s", context->backend);
+    text_add(text, " strict=%d", context->strict); /* whatever the reader's environment says */
+    text_add(text, " backend=%s", context->backend ? context->backend : "any");
 }

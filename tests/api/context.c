@@ -57,7 +57,7 @@ static void test_bad_options(void **state)
         o.threads = threads[i], expect(&o, FATTN_E_ARG, "threads"), o = defaults();
     o.strict = 2, expect(&o, FATTN_E_ARG, "strict"), o = defaults();
     o.strict = -2, expect(&o, FATTN_E_ARG, "strict"), o = defaults();
-    o.backend = "gpu", expect(&o, FATTN_E_ARG, "cpu, ref"), o = defaults();
+    o.backend = "gpu", expect(&o, FATTN_E_ARG, "cpu, ref, any"), o = defaults();
     o.backend = "", expect(&o, FATTN_E_ARG, "backend"), o = defaults();
     o.compute = FATTN_COMPUTE_F16, expect(&o, FATTN_E_UNSUPPORTED, "compute"), o = defaults();
     o.compute = (fattn_compute)7, expect(&o, FATTN_E_ARG, "compute"), o = defaults();

@@ -141,6 +141,35 @@ static void each_output_has_its_figures(void **state)
     free(c);
 }
 
+/* One NaN takes itself out of the figures and nothing else; of NaN alone there are none. */
+static void figures_are_of_finite_elements(void **state)
+{
+    (void)state;
+    call_case *c = case_new(1);
+    assert_int_equal(fattn_fusion_attention(NULL, &c->args), FATTN_OK);
+    double squares = 0, sum = 0;
+    for (int64_t i = 0; i < Q_ELEMENTS; i++) c->out[i] = i % 2 ? NAN : c->out[i] + 0.25f;
+    for (int64_t i = 0; i < Q_ELEMENTS; i += 2) squares += 0.0625, sum += 1;
+    fattn_verify_report report = report_of(c);
+    assert_int_equal(report.outputs[0].infinite, Q_ELEMENTS / 2);
+    assert_int_equal(report.outputs[0].nans, Q_ELEMENTS / 2);
+    assert_true(fabs(report.rms - sqrt(squares / sum)) < 1e-6); /* 0.25, not 0.25 / sqrt(2) */
+    assert_true(report.mean_rel > 0.25 / 8 && report.mean_rel <= report.max_rel);
+    for (int64_t i = 0; i < Q_ELEMENTS; i++) c->out[i] = NAN;
+    report = report_of(c);
+    assert_false(report.passed);
+    assert_int_equal(report.outputs[0].infinite, Q_ELEMENTS);
+    assert_true(isnan(report.cosine) && isnan(report.rms) && isnan(report.max_abs));
+    assert_true(isnan(report.max_rel) && isnan(report.mean_rel) && report.correctly_rounded == 0);
+    for (int64_t i = 0; i < Q_ELEMENTS; i++) c->out[i] = 0;
+    report = report_of(c);
+    assert_true(report.cosine == 0 && report.rms > 0 && report.outputs[0].infinite == 0);
+    memset(c->v, 0, sizeof c->v); /* now zero is the answer */
+    report = report_of(c);
+    assert_true(report.cosine == 1 && report.rms == 0);
+    free(c);
+}
+
 /* The index in the shape, whatever the strides: rows backwards, heads innermost. */
 static void places_in_strided_outputs(void **state)
 {
@@ -233,6 +262,7 @@ int main(void)
         cmocka_unit_test(a_bound_is_close_to_rounding),
         cmocka_unit_test(nan_is_an_error_unless_the_answer_is_nan),
         cmocka_unit_test(each_output_has_its_figures),
+        cmocka_unit_test(figures_are_of_finite_elements),
         cmocka_unit_test(places_in_strided_outputs),
         cmocka_unit_test(refused_as_the_call_is),
         cmocka_unit_test(what_cannot_be_verified_is_refused),

@@ -2,7 +2,9 @@
 /* log.c — once per process and place, to whoever listens. */
 #include "cm.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/context.h"
 
@@ -55,6 +57,38 @@ static void test_once_per_place(void **state)
     fattn_context_destroy(second);
 }
 
+/* What stands on stderr between the two, without a callback. */
+static const char *said(unsigned record, const char *sentence)
+{
+    static char text[256];
+    fattn_context *context = listening(NULL);
+    FILE *file = tmpfile();
+    assert_non_null(file);
+    const int kept = dup(2);
+    context->log = true;
+    context->record = record;
+    warn_reset();
+    dup2(fileno(file), 2);
+    context_warn(context, WARN_HIDDEN_WINDOW, "%s", sentence);
+    dup2(kept, 2);
+    close(kept);
+    rewind(file);
+    text[fread(text, 1, sizeof text - 1, file)] = '\0';
+    fclose(file);
+    fattn_context_destroy(context);
+    return text;
+}
+
+/* Beside a log of calls a warning is a comment of one line, whatever it quotes. */
+static void test_a_comment_in_a_log(void **state)
+{
+    (void)state;
+    assert_string_equal(said(0, "key 7"), "fattn: warning (hidden_window): key 7\n");
+    assert_string_equal(said(RECORD_DUMP, "key 7"), "fattn: warning (hidden_window): key 7\n");
+    assert_string_equal(said(RECORD_CALL, "key 7"), "# fattn: warning (hidden_window): key 7\n");
+    assert_string_equal(said(RECORD_PLAN, "a\nb"), "# fattn: warning (hidden_window): a?b\n");
+}
+
 static void test_names_are_distinct(void **state)
 {
     (void)state;
@@ -69,6 +103,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_once_per_place),
+        cmocka_unit_test(test_a_comment_in_a_log),
         cmocka_unit_test(test_names_are_distinct),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

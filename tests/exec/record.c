@@ -85,7 +85,7 @@ static void the_line_says_what_differs_from_the_defaults(void **state)
         line_of(context, op, &a),
         "fused_infer_attention_score query=f32[2,4,3,8] key=f32[2,4,3,8] key.strides=96,8,32,1 "
         "value=f32[2,4,3,8] actual_seq_lengths= actual_seq_lengths_kv=1,3 kv_padding_size=i64[1]{2} num_heads=4 "
-        "scale=0.1 input_layout=BNSD attention_out=f32[2,4,3,8] softmax_lse=none");
+        "scale=0.1 input_layout=BNSD attention_out=f32[2,4,3,8] softmax_lse=none strict=0 backend=any");
     a.num_heads = 0; /* from the layout, as the reader of a line has it */
     assert_null(strstr(line_of(context, op, &a), "num_heads"));
     a.input_layout = "BSH";

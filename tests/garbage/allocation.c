@@ -81,9 +81,10 @@ static bool starved(void)
  */
 
 /* What is tried: 0 = the call, 1 = workspace, 2 = shapes, 3 = estimate, 4 = verify, 5 = plan and
- * run. */
-enum { WAYS = 6 };
-static const char *const ways[WAYS] = {"call", "workspace", "shapes", "estimate", "verify", "plan"};
+ * run, 6 = explain. */
+enum { WAYS = 7 };
+static const char *const ways[WAYS] = {"call",   "workspace", "shapes", "estimate",
+                                       "verify", "plan",      "explain"};
 
 static fattn_status try_plan(const call *c, fattn_context *context)
 {
@@ -104,6 +105,7 @@ static fattn_status try_way(const call *c, fattn_context *context, int way)
     fattn_tensor shapes[FATTN_MAX_RANK];
     fattn_memory_estimate estimate = {.size = sizeof estimate};
     fattn_verify_report report = {.size = sizeof report};
+    fattn_explanation explanation = {.size = sizeof explanation};
     size_t bytes;
     switch (way) {
     case 0:
@@ -116,6 +118,8 @@ static fattn_status try_way(const call *c, fattn_context *context, int way)
         return fattn_estimate_memory(context, c->op, c->args, &estimate);
     case 4:
         return fattn_verify(context, c->op, c->args, &report);
+    case 6:
+        return fattn_explain(context, c->op, c->args, &explanation);
     default:
         return try_plan(c, context);
     }

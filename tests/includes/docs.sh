@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # docs.sh — the documents must be true to the tree: every path in them exists, every function they name
-# is somewhere in the code. Run from the repository root.
+# is somewhere in the code; and the code to the documents: every page and section that it names is there.
+# Run from the repository root.
 set -eu
 export LC_ALL=C.UTF-8
 folders='src|include|tests|docs|cmake|tools|io|scripts|data|bench|examples|\.ci'
@@ -28,6 +29,27 @@ for doc in *.md bench/README.md data/README.md docs/*.md; do
         case $name in fattn_*_args_init | _args_init) continue ;; esac
         grep -rqw --include='*.[ch]' "$name" src include tools io examples || complain "$doc" "no such function: $name()"
     done
+done
+# The sections of a page, as GitHub names them, and the marks that it sets itself.
+anchors() {
+    sed -n 's/^##* //p' "$1" | tr 'A-Z' 'a-z' | sed 's/[^a-z0-9_ -]//g; s/ /-/g'
+    grep -oE '<a id="[^"]*"' "$1" | sed 's/.*="//; s/"$//'
+}
+references() { # of headers, sources and the help that is printed from them: FILE:docs/PAGE.md[#SECTION]
+    grep -roE --include='*.[ch]' --include='*.def' --include='*.sh' --include='*.py' \
+        'docs/[A-Za-z0-9_-]+\.md(#[A-Za-z0-9_-]+)?' include src io tools examples scripts
+    grep -noE '\]\([^):]*\.md#[^)]*\)' *.md docs/*.md | sed -E 's,^(docs/)([^:]*):[0-9]+:\]\((.*)\)$,\1\2:docs/\3,
+        s,^([^:]*):[0-9]+:\]\((.*)\)$,\1:\2,'
+}
+for reference in $(references | sort -u); do
+    n=$((n + 1))
+    from=${reference%%:*} to=${reference#*:}
+    page=${to%%#*}
+    if [ ! -e "$page" ]; then
+        complain "$from" "no such page: $to"
+    elif [ "$to" != "$page" ] && ! anchors "$page" | grep -qx -e "${to#*#}"; then
+        complain "$from" "no such section: $to"
+    fi
 done
 [ "$n" -gt 40 ] || { echo "only $n names found: wrong folder?"; exit 1; }
 echo "$n names checked, $bad wrong"

@@ -33,6 +33,9 @@ offend cmake/extra.cmake 'add_compile_options(-ffast-math)' fast-math
 offend docs/tour.md '`src/core/gone.c`' src/core/gone.c
 offend README.md '[x](docs/gone.md)' docs/gone.md
 offend data/README.md '`scripts/gone.sh`' scripts/gone.sh
+offend src/core/extra.c '/* docs/gone.md */' docs/gone.md
+offend include/fattn/extra.h '/* docs/calls.md#gone */' docs/calls.md#gone
+offend README.md '[x](docs/masks.md#gone)' docs/masks.md#gone
 offend SECURITY.md '`fattn_gone()`' fattn_gone
 
 for script in check docs; do

@@ -162,7 +162,7 @@ static void float8_in_raw_bytes(void **state)
         put_bytes(&p, "tR.", 3);
         write_floats(&p);
         if (i == 2) {
-            expect_refused(file(), IO_E_FORMAT, "pickle wants to call torch.float7; only tensors are read");
+            expect_refused(file(), IO_E_FORMAT, "pickle names torch.float7; only tensors are read");
             break;
         }
         io_tensor t = read_good(file(), FATTN_DTYPE_NONE);
@@ -268,6 +268,97 @@ static void a_device_tensor(void **state)
     unlink(file());
 }
 
+/* The last arguments of the call that makes a tensor: None and an empty dict say nothing; a negation or conjugation
+ * bit says that the storage holds other values than the tensor, and is refused. */
+static void bits_that_change_values(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *metadata, *says; /* says NULL: read */
+        size_t n;
+    } cases[] = {
+        {"N", NULL, 1},
+        {"}", NULL, 1},
+        {"}X\3\0\0\0neg\x88s", "(neg)", 11},
+        {"}X\4\0\0\0conj\x88s", "(conj)", 12},
+        {"\x88", "(no dict)", 1},
+    };
+    for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
+        const size_t c = i / 2;
+        const bool v3 = i % 2;
+        pickle_text p;
+        put_begin(&p);
+        put_global(&p, "torch._utils", v3 ? "_rebuild_tensor_v3" : "_rebuild_tensor_v2");
+        put_op(&p, '(');
+        put_storage(&p, v3 ? "torch.storage" : "torch", v3 ? "UntypedStorage" : "FloatStorage", "0",
+                    v3 ? sizeof numbers : FLOATS);
+        put_int(&p, 0);
+        put_extents(&p, 1, (const int64_t[]){4});
+        put_extents(&p, 1, (const int64_t[]){1});
+        put_op(&p, 0x89);
+        put_global(&p, "collections", "OrderedDict");
+        put_bytes(&p, ")R", 2);
+        if (v3) put_global(&p, "torch", "float32");
+        put_bytes(&p, cases[c].metadata, cases[c].n);
+        put_bytes(&p, "tR.", 3);
+        write_floats(&p);
+        if (cases[c].says) {
+            expect_refused(file(), IO_E_FORMAT, cases[c].says);
+            expect_refused(file(), IO_E_FORMAT, "save x.resolve_neg().resolve_conj()");
+            continue;
+        }
+        io_tensor t = read_good(file(), FATTN_DTYPE_NONE);
+        assert_memory_equal(t.t.data, numbers, 4 * sizeof numbers[0]);
+        io_tensor_free(&t);
+    }
+    unlink(file());
+}
+
+/* What stands beside a tensor in many files and says nothing about it: dtypes, devices, sizes, sets, bytes, long
+ * numbers, numpy's scalars; bytes as Python 3.11 and torch 2 write them. None of it can be asked for. */
+static void harmless_values(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes;
+        size_t n;
+    } cases[] = {
+#define CASE(text) {text, sizeof text - 1}
+        CASE("ctorch\nfloat16\n"),
+        CASE("ctorch\ncomplex64\n"),
+        CASE("ctorch\ndevice\nX\3\0\0\0cpu\x85R"),
+        CASE("ctorch\nSize\n(K\1K\4K\10K@t\x85R"),
+        CASE("c__builtin__\nset\n](K\1K\2e\x85R"),
+        CASE("c_codecs\nencode\nX\3\0\0\0abcX\6\0\0\0latin1\x86R"),
+        CASE("c__builtin__\nbytes\n)R"),
+        CASE("\x8a\11\0\0\0\0\0\0\0\0@"),           /* 2 ** 70 */
+        CASE("\x8b\11\0\0\0\0\0\0\0\0\0\0\0@"), /* the same with a longer length */
+        CASE("cnumpy._core.multiarray\nscalar\ncnumpy\ndtype\nX\2\0\0\0f4\x89\x88\x87R"
+             "(K\3X\1\0\0\0<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb"
+             "c_codecs\nencode\nX\4\0\0\0abcdX\6\0\0\0latin1\x86R\x86R"),
+#undef CASE
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        pickle_text p;
+        put_begin(&p);
+        put_bytes(&p, "}(", 2);
+        put_name(&p, "x");
+        put_bytes(&p, cases[i].bytes, cases[i].n);
+        put_name(&p, "o");
+        put_tensor(&p, whole);
+        put_bytes(&p, "u.", 2);
+        write_floats(&p);
+        io_tensor t;
+        io_error error = {.message = ""};
+        if (io_tensor_read(where("o"), FATTN_DTYPE_NONE, &t, &error) != IO_OK)
+            fail_msg("case %zu: %s", i, error.message);
+        assert_memory_equal(t.t.data, numbers, sizeof numbers);
+        io_tensor_free(&t);
+        expect_refused(where("x"), IO_E_NAME, "(it holds o)");
+    }
+    unlink(file());
+}
+
 /* ---- malice ---- */
 
 static void programs_are_refused(void **state)
@@ -279,7 +370,7 @@ static void programs_are_refused(void **state)
         const char *says;
     } cases[] = {
 #define CASE(text, words) {text, sizeof text - 1, words}
-        CASE("\x80\2cos\nsystem\nX\2\0\0\0ls\x85R.", "pickle wants to call os.system; only tensors are read"),
+        CASE("\x80\2cos\nsystem\nX\2\0\0\0ls\x85R.", "pickle names os.system; only tensors are read"),
         CASE("\x80\2c__builtin__\neval\nX\1\0\0\0001\x85R.", "__builtin__.eval"),
         CASE("\x80\2cbuiltins\nexec\n.", "builtins.exec"),
         CASE("\x80\2ctorch\nload\n.", "torch.load"),
@@ -296,7 +387,10 @@ static void programs_are_refused(void **state)
         CASE("\x80\2\x81.", "0x81"), /* NEWOBJ */
         CASE("\x80\4\x95\0\0\0\0\0\0\0\0.", "protocol 4"),
         CASE("\x80\2X\xff\xff\xff\xff" "a.", "longer than the pickle"),
-        CASE("\x80\2\x8a\xff" "a.", "64 bits"),
+        CASE("\x80\2\x8a\xff" "a.", "ends too early"),
+        CASE("\x80\2\x8b\xff\xff\xff\xff" "a.", "ends too early"),
+        CASE("\x80\2ctorch\nfloat16\n)R.", "wants to call torch.float16"),
+        CASE("\x80\2ctorch\nfloat16\nK\1b.", "__setstate__"),
         CASE("\x80\2Kr\xff\xff\xff\x7f.", ""),
         CASE("\x80\2K\1r\xff\xff\xff\x7f.", "memo has gaps"),
         CASE("\x80\2h\0.", "no such entry"),
@@ -369,6 +463,32 @@ static void wrong_tensors_are_refused(void **state)
     unlink(file());
 }
 
+static void write_pickle(const void *bytes, size_t n)
+{
+    int why;
+    zip_t *zip = zip_open(file(), ZIP_CREATE | ZIP_TRUNCATE, &why);
+    assert_non_null(zip);
+    add_entry(zip, "a/data.pkl", bytes, n, ZIP_CM_STORE);
+    assert_int_equal(zip_close(zip), 0);
+}
+
+/* No file makes the reader take much more memory than it has bytes: a pickle is short, and so are its values. */
+static void pickles_without_end(void **state)
+{
+    (void)state;
+    const size_t n = (2 << 20) + 1;
+    unsigned char *bytes = malloc(n);
+    assert_non_null(bytes);
+    memset(bytes, '(', n);
+    memcpy(bytes, "\x80\2", 2);
+    write_pickle(bytes, n);
+    expect_refused(file(), IO_E_FORMAT, "more than 2097152 bytes");
+    write_pickle(bytes, n - 1);
+    expect_refused(file(), IO_E_FORMAT, "more than 1048576 values");
+    free(bytes);
+    unlink(file());
+}
+
 /* A list in itself, lists of lists of one list, tuples a million deep. */
 static void knots_and_bombs(void **state)
 {
@@ -401,11 +521,7 @@ static void knots_and_bombs(void **state)
     memset(deep, 0x85, 1 << 20);
     memcpy(deep, "\x80\2N", 3);
     deep[(1 << 20) - 1] = '.';
-    int why;
-    zip_t *zip = zip_open(file(), ZIP_CREATE | ZIP_TRUNCATE, &why);
-    assert_non_null(zip);
-    add_entry(zip, "a/data.pkl", deep, 1 << 20, ZIP_CM_STORE);
-    assert_int_equal(zip_close(zip), 0);
+    write_pickle(deep, 1 << 20);
     free(deep);
     expect_refused(file(), IO_E_NAME, "no tensor");
     expect_refused(where("0.0.0"), IO_E_NAME, "no tensor");
@@ -525,7 +641,10 @@ int main(void)
         cmocka_unit_test(names_in_containers),
         cmocka_unit_test(a_state_dict),
         cmocka_unit_test(a_device_tensor),
+        cmocka_unit_test(bits_that_change_values),
+        cmocka_unit_test(harmless_values),
         cmocka_unit_test(programs_are_refused),
+        cmocka_unit_test(pickles_without_end),
         cmocka_unit_test(wrong_tensors_are_refused),
         cmocka_unit_test(knots_and_bombs),
         cmocka_unit_test(wrong_archives_are_refused),

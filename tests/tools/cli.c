@@ -334,14 +334,15 @@ static void mask_svg_and_environment(void **state)
     "value=f16[12,2,128] actual_seq_qlen=1,3,6 actual_seq_kvlen=3,7,12 sparse_mode=3 fill=normal " \
     "seed=7 threads=2"
 
-/* Strict takes the official spelling only, whoever asks for strict; a line that says strict= is obeyed. */
+/* Strict takes the official spelling only, whoever asks for strict: the option, else the line, else the
+ * environment. */
 static void official_spellings(void **state)
 {
     (void)state;
     static const char alias[] = "check " LINE " pre_tockens=9";
     expect_code(alias, 0);
     expect_error("check " LINE " pre_tockens=9 --strict", 64, "strict wants pre_tokens");
-    expect_code("check " LINE " pre_tockens=9 strict=0 --strict", 0);
+    expect_error("check " LINE " pre_tockens=9 strict=0 --strict", 64, "strict wants pre_tokens");
     fattn_with("FATTN_STRICT=1", alias);
     assert_int_equal(cli.code, 64);
     assert_non_null(strstr(cli.err, "strict wants pre_tokens"));
@@ -443,10 +444,27 @@ static void json(void **state)
     expect_contains("\"worst\": 0.");
 }
 
+/* A line in separate words, as check, verify and explain take it; what is about suites is not about a line. */
+static void bench_takes_lines(void **state)
+{
+    (void)state;
+#define WORDS "fusion_attention input_layout=BNSD query=f32[1,1,8,16] key=f32[1,1,8,16] value=f32[1,1,8,16]"
+    expect_code("bench --runs 1 " WORDS, 0);
+    expect_code("bench --runs 1 '" WORDS "'", 0);
+    expect_error("bench " WORDS " --suite serving", 64, "--suite: is about a suite");
+    expect_error("bench --only x '" WORDS "'", 64, "--only: is about a suite");
+    if (!FATTN_WITH_JANSSON) return;
+    expect_code("bench --suite serving --only serving-prefix --runs 1 --no-standard --json", 0);
+    expect_contains("\"standard_ms\": null");
+}
+
 static void a_full_disk_is_a_failure(void **state)
 {
     (void)state;
     expect_code("info >/dev/full", 65);
+    expect_code("run --help >/dev/full", 65);
+    expect_code("--help >/dev/full", 65);
+    expect_code("check 'fusion_attention query=f32[1]' >/dev/full", 1);
 }
 
 int main(void)
@@ -470,6 +488,7 @@ int main(void)
         cmocka_unit_test(lines_from_a_file),
         cmocka_unit_test(verify),
         cmocka_unit_test(json),
+        cmocka_unit_test(bench_takes_lines),
         cmocka_unit_test(a_full_disk_is_a_failure),
     };
     return cmocka_run_group_tests_name("cli", tests, NULL, NULL);

@@ -6,13 +6,17 @@
     "fusion_attention input_layout=BNSD query=f32[1,2,200,64] key=f32[1,1,200,64] value=f32[1,1,200,64] "       \
     "softmax_max=none softmax_sum=none threads=2 isa=scalar"
 
+#define OTHER                                                                                                  \
+    "fusion_attention input_layout=BNSD query=f32[1,2,200,64] key=f32[1,1,200,64] value=f32[1,1,200,64] "       \
+    "softmax_max=none softmax_sum=none threads=2 isa=avx2"
+
 static int needs_json(void) { return FATTN_WITH_JANSSON; }
 
 static const char keys[] =
     "legal status message line warnings problem backend isa threads dense_mask sequences query_rows items tile_items "
     "dot_items split_items merges tile_rows tile_keys item_rows visible_pairs flops query_bytes kv_bytes mask_bytes "
     "output_bytes kv_read_bytes workspace_bytes dot_below dot_sequences tile_sequences split_keys split_q_len "
-    "split_sequences many_rows one_split peak_gflops peak_gbps compute_ms memory_ms predicted_ms binds "
+    "split_sequences many_rows one_split peak_gflops peak_gbps compute_ms memory_ms predicted_ms binds gflops_given gbps_given "
     "tile_keys_read tile_values_read dot_keys_read dot_values_read backends reasons";
 
 /* The keys of the outer object, one blank deep, are these and no others, in this order. */
@@ -57,7 +61,8 @@ static void the_text_says_the_same(void **state)
     expect_contains("problem    heads 2/1 d 64/64 ");
     expect_contains("computed   by cpu, scalar, 2 threads\n");
     expect_contains("flops      20480000 over 80000 visible pairs\n");
-    expect_contains("time       0.2048 ms, compute binds: 0.2048 ms at 100 GFLOP/s, 0.01536 ms at 20 GB/s\n");
+    expect_contains("time       0.2048 ms, compute binds: 0.2048 ms at 100 GFLOP/s (given), "
+                    "0.01536 ms at 20 GB/s (given)\n");
     expect_contains("why        backend ref: would compute it, too");
     assert_string_equal(cli.err, "");
     fattn_with("FATTN_PEAK_GFLOPS=100 FATTN_PEAK_GBPS=20", "explain '" LINE "'");
@@ -87,7 +92,46 @@ static void ceilings_are_measured(void **state)
 {
     (void)state;
     expect_code("explain '" LINE "'", 0);
+    expect_contains(" GFLOP/s (measured), ");
     expect_contains(" GB/s (measured)\n");
+    expect_code("explain '" LINE "' --peak-gbps 20", 0);
+    expect_contains(" GFLOP/s (measured), ");
+    expect_contains(" GB/s (given)\n");
+}
+
+/* Each line of a file has the ceiling of its own instruction set and threads, not the first one's. The processors
+ * that have AVX2 multiply at least twice as fast with it as without vectors. */
+static void ceilings_are_of_the_line(void **state)
+{
+    (void)state;
+    if (!needs_json()) skip();
+    fattn("check '" OTHER "'");
+    const int avx2 = strstr(cli.out, "legal") == cli.out;
+    fattn_with("printf '%s\\n%s\\n%s\\n' '" LINE "' '" LINE "' '" OTHER "' |", "explain @- --json --peak-gbps 20");
+    assert_int_equal(cli.code, 0);
+    double found[3];
+    const char *at = cli.out;
+    for (int i = 0; i < 3; i++) {
+        at = strstr(at, "\"peak_gflops\": ");
+        assert_non_null(at);
+        found[i] = strtod(at + strlen("\"peak_gflops\": "), NULL);
+        at++;
+    }
+    assert_true(found[0] > 0 && found[0] == found[1]); /* the same: measured once */
+    if (avx2) assert_true(found[2] > 1.5 * found[0]);
+}
+
+/* Sizes that no integer holds: clamped, not whatever the conversion makes of them. */
+static void counts_beyond_integers(void **state)
+{
+    (void)state;
+    if (!needs_json()) skip();
+    expect_code("explain fusion_attention input_layout=BNSD query=f16[1,1,4294967296,64] "
+                "key=f16[1,1,4294967296,64] value=f16[1,1,4294967296,64] query.strides=0,0,64,1 --json "
+                "--peak-gflops 100 --peak-gbps 20",
+                0);
+    expect_contains("\"visible_pairs\": 9223372036854775807,"); /* 2^64 */
+    expect_contains("\"flops\": 9223372036854775807,");
 }
 
 static void files_of_lines(void **state)
@@ -108,6 +152,7 @@ int main(void)
         cmocka_unit_test(the_keys_are_these), cmocka_unit_test(the_figures_follow_from_the_call),
         cmocka_unit_test(the_text_says_the_same), cmocka_unit_test(refusals_are_given),
         cmocka_unit_test(ceilings_are_measured), cmocka_unit_test(files_of_lines),
+        cmocka_unit_test(ceilings_are_of_the_line), cmocka_unit_test(counts_beyond_integers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -289,6 +289,21 @@ static void outputs_do_not_overwrite_each_other(void **state)
     }
 }
 
+/* A name that promises another format is refused before anything is computed; nothing is written. */
+static void outputs_are_what_their_names_say(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"x.pt", "x.pth", "x.pt:q", "x.safetensors", "x.safetensors:", "x.npz", "''"};
+    save_vectors(FATTN_F32);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char arguments[512];
+        snprintf(arguments, sizeof arguments, "run fusion_attention" TENSORS " --input-layout BNSD --out %s", names[i]);
+        expect_error(arguments, 64, "outputs are FILE.npy or FILE.safetensors:NAME");
+        assert_int_not_equal(access(names[i], F_OK), 0);
+    }
+    expect_code("run fusion_attention" TENSORS " --input-layout BNSD --out x.pt.npy", 0);
+}
+
 static void endless_data(void **state)
 {
     (void)state;
@@ -393,6 +408,7 @@ int main(void)
         cmocka_unit_test(in_place_operators),
         cmocka_unit_test(bad_data),
         cmocka_unit_test(outputs_do_not_overwrite_each_other),
+        cmocka_unit_test(outputs_are_what_their_names_say),
         cmocka_unit_test(endless_data),
         cmocka_unit_test(the_same_options),
         cmocka_unit_test(json_of_failures),

@@ -4,6 +4,7 @@
 #include "cli_case.h"
 
 #include <dirent.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "base/context.h"
@@ -52,10 +53,11 @@ static void replay_all(const char *line, int wanted)
     static char names[NAMES][300];
     char command[400];
     const int n = records(names);
+    static const char *const environments[] = {"", "FATTN_STRICT=1 FATTN_BACKEND=ref FATTN_ISA=scalar", "FATTN_BACKEND=cpu"};
     if (n != wanted) fail_msg("%s\n  %d records instead of %d", line, n, wanted);
     for (int i = 0; i < n; i++) {
         snprintf(command, sizeof command, "run --replay %.*s", (int)sizeof names[i], names[i]);
-        fattn(command);
+        fattn_with(environments[i % 3], command); /* today's environment changes nothing */
         if (cli.code != 0 || strncmp(cli.out, "same bits", 9) != 0)
             fail_msg("%s\n  fattn %s\n  exit %d: %s%s", line, command, cli.code, cli.out, cli.err);
     }
@@ -221,6 +223,62 @@ static void another_instruction_set_is_told(void **state)
     free(bytes);
 }
 
+/* What was computed without strict is computed so again, whatever the environment of the replay says; so does a line
+ * of the log. A mask over everything: 0 by default, the mean of the values in strict mode. */
+static void the_environment_of_the_replay_is_not_that_of_the_call(void **state)
+{
+    (void)state;
+#define HIDDEN                                                                                                 \
+    "fusion_attention input_layout=BNSD query=f32[1,2,5,8] key=f32[1,2,5,8] value=f32[1,2,5,8] "               \
+    "atten_mask=bool[5,5] atten_mask.fill=ones sparse_mode=1"
+    static const char *const others[] = {"FATTN_STRICT=1", "FATTN_BACKEND=ref", "FATTN_STRICT=1 FATTN_BACKEND=ref"};
+    char command[2048];
+    if (!safetensors_available()) skip();
+    assert_int_equal(record(HIDDEN), FATTN_OK);
+    for (int i = 0; i < 3; i++) {
+        fattn_with(others[i], "run --replay rec/*");
+        if (cli.code != 0) fail_msg("%s\n%s%s", others[i], cli.out, cli.err);
+    }
+    fattn("run --replay rec/* --strict"); /* asked for in so many words */
+    assert_int_equal(cli.code, 1);
+    fattn_with("FATTN_LOG=call", "verify '" HIDDEN "'");
+    snprintf(command, sizeof command, "explain '%.*s' --peak-gflops 1 --peak-gbps 1", (int)strcspn(cli.err, "\n"),
+             cli.err);
+    expect_code(command, 0);
+    char plain[CLI_TEXT];
+    strcpy(plain, cli.out);
+    fattn_with("FATTN_STRICT=1 FATTN_BACKEND=ref", command);
+    assert_int_equal(cli.code, 0);
+    assert_string_equal(cli.out, plain);
+}
+
+/* Strides of a file may ask for any memory. A gap costs nothing as long as nobody looks into it; what does not fit
+ * into the machine is bad data, not a failure of ours. */
+static void hostile_strides(void **state)
+{
+    (void)state;
+    size_t n;
+    if (!safetensors_available()) skip();
+    assert_int_equal(record("fusion_attention input_layout=BNSD query=f32[1,2,5,8] query.strides=9000000,1000000,8,1 "
+                            "key=f32[1,2,5,8] value=f32[1,2,5,8]"),
+                     FATTN_OK);
+    char *bytes = slurp(one_record(), &n);
+#define STRIDES "\"query.strides\":\""
+    swap(bytes, n, STRIDES "9000000,1000000,8,1\"", STRIDES "1,0001000000000,8,1\""); /* 4 GB, 80 numbers in it */
+    spit("changed.safetensors", bytes, n);
+    expect_code("run --replay changed.safetensors", 0);
+    struct rusage used;
+    assert_int_equal(getrusage(RUSAGE_CHILDREN, &used), 0);
+    assert_true(used.ru_maxrss < 2 << 20); /* KiB; the sanitizers have their share */
+    swap(bytes, n, STRIDES "1,0001000000000,8,1\"", STRIDES "1,9e18,99999999,8,1\"");
+    spit("changed.safetensors", bytes, n);
+    expect_code("run --replay changed.safetensors", 65);
+    swap(bytes, n, STRIDES "1,9e18,99999999,8,1\"", STRIDES "1,9999999999999,8,1\"");
+    spit("changed.safetensors", bytes, n);
+    expect_error("run --replay changed.safetensors", 65, "larger than this machine");
+    free(bytes);
+}
+
 static void no_record_is_bad_data(void **state)
 {
     (void)state;
@@ -261,6 +319,8 @@ static void a_replay_stands_alone(void **state)
     (void)state;
     expect_error("run --replay x.safetensors fusion_attention", 64, "takes its operator from the file");
     expect_error("run fusion_attention --scale 2 --replay x.safetensors", 64, "takes its parameters from the file");
+    expect_error("run --op fusion_attention --replay x.safetensors", 64, "--op: a replay takes its operator from");
+    expect_error("run --out-dir here --replay x.safetensors", 64, "--out-dir: a replay");
 }
 
 /* A call that never came back: its inputs are there and can be computed, its outputs are not. */
@@ -297,6 +357,17 @@ static void a_log_is_a_file_of_lines(void **state)
     expect_code("check @calls.list", 0);
     expect_code("verify @calls.list", 0);
     expect_contains("passed: 240 elements");
+    fattn_with("FATTN_LOG=plan,call", "verify '" LINE " sparse_mode=3'"); /* warns: there is no mask */
+    assert_int_equal(cli.code, 0);
+    assert_non_null(strstr(cli.err, "# fattn verify: warning: "));
+    file = fopen("calls.list", "w");
+    fputs(cli.err, file);
+    fclose(file);
+    expect_code("check @calls.list", 0);
+    fattn_with("FATTN_LOG=call", "verify '" LINE " sparse_mode=99'"); /* refused */
+    assert_int_equal(cli.code, 1);
+    expect_env("FATTN_LOG=call", "check '" LINE " sparse_mod=3'", 64, "# fattn check: position ");
+    expect_env("FATTN_LOG=call", "check '" LINE " sparse_mod=3'", 64, "#   in: fusion_attention ");
     expect_env("FATTN_LOG=loud", "check '" LINE "'", 64, "0, 1, plan, call");
 }
 
@@ -308,6 +379,8 @@ int main(void)
         cmocka_unit_test(runs_of_a_plan_are_recorded),
         cmocka_unit_test(other_bits_are_found),
         cmocka_unit_test(another_instruction_set_is_told),
+        cmocka_unit_test(the_environment_of_the_replay_is_not_that_of_the_call),
+        cmocka_unit_test(hostile_strides),
         cmocka_unit_test(no_record_is_bad_data),
         cmocka_unit_test(a_replay_stands_alone),
         cmocka_unit_test(an_unfinished_record_is_told),

@@ -237,24 +237,27 @@ static void bad_lines(void **state)
     }
 }
 
-/* Who is strict: the line, where it says so, else the context. */
+/* Who is strict: an option, else the line, where it says so, else the environment. */
 static void spelling_follows_strictness(void **state)
 {
     (void)state;
     static const struct {
         const char *text;
-        bool context, legal;
+        line_strictness strict;
+        bool legal;
     } cases[] = {
-        {"fusion_attention pre_tockens=1", false, true},
-        {"fusion_attention pre_tockens=1", true, false},
-        {"fusion_attention strict=0 pre_tockens=1", true, true},
-        {"fusion_attention strict=1 pre_tockens=1", false, false},
-        {"fusion_attention pre_tokens=1", true, true},
+        {"fusion_attention pre_tockens=1", LINE_ASKS, true},
+        {"fusion_attention pre_tockens=1", LINE_MAY_OBJECT, false},
+        {"fusion_attention pre_tockens=1", LINE_MUST_OBEY, false},
+        {"fusion_attention strict=0 pre_tockens=1", LINE_MAY_OBJECT, true},
+        {"fusion_attention strict=0 pre_tockens=1", LINE_MUST_OBEY, false},
+        {"fusion_attention strict=1 pre_tockens=1", LINE_ASKS, false},
+        {"fusion_attention pre_tokens=1", LINE_MUST_OBEY, true},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         line_error error = {.position = -1};
-        problem_line *line = line_parse_for(cases[i].text, cases[i].context, &error);
-        if ((line != NULL) != cases[i].legal) fail_msg("%s, strict %d", cases[i].text, cases[i].context);
+        problem_line *line = line_parse_for(cases[i].text, cases[i].strict, &error);
+        if ((line != NULL) != cases[i].legal) fail_msg("%s, strict %d", cases[i].text, (int)cases[i].strict);
         if (!line) assert_non_null(strstr(error.text, "strict wants pre_tokens"));
         line_destroy(line);
     }

@@ -17,6 +17,8 @@ static const char *const corners[] = {
     "fusion_attention input_layout=BNSD head_num=3 query=f32[1,2,5,8] key=f32[1,2,5,8] value=f32[1,2,5,8]",
     "fusion_attention input_layout=BNSD query=f64[1,2,5,8] key=f64[1,2,5,8] value=f64[1,2,5,8] backend=ref",
     "fusion_attention input_layout=BNSD query=f32[1,2,5,8] key=f32[1,2,5,8] value=f32[1,2,0,8]",
+    "fusion_attention input_layout=BNSD head_num=2 query=f32[1,2,0,8] query.strides=0,0,0,0 key=f32[1,2,5,8] "
+    "value=f32[1,2,5,8] softmax_max=none softmax_sum=none",
     "prompt_flash_attention input_layout=BNSD num_heads=1 query=f16[1,1,5,8] key=f16[1,1,5,8] value=f16[1,1,5,8]",
     "fused_infer_attention_score input_layout=BNSD query=f16[2,4,3,16] key=f16[2,4,8,16] value=f16[2,4,8,16] "
     "kv_padding_size=i64[1]{2} actual_seq_lengths_kv=5,6 actual_seq_lengths=",

@@ -36,7 +36,8 @@ def check(program, dtype, shift):
     k = base[:, 8:].transpose(1, 2)[..., shift:]
     v = base.flip(1)[:, 8:].transpose(1, 2)[..., shift:]
     out, lse = answer(q, k, v)
-    torch.save({"q": q, "deep": {"list": [k, (v,)]}, "scale": 0.25, "note": "text", "none": None}, "call.pt")
+    torch.save({"q": q, "deep": {"list": [k, (v,)]}, "scale": 0.25, "note": "text", "none": None,
+                "dtype": dtype, "device": q.device, "size": q.shape, "set": {1}, "bytes": b"x", "long": 2**70}, "call.pt")
     torch.save(collections.OrderedDict(out=out.to(dtype), lse=torch.nn.Parameter(lse.float())), "result.pth")
     torch.save(out, "wide.pt")
     torch.save(out.to(dtype) + 0.25, "wrong.bin")
@@ -53,6 +54,11 @@ def main(program):
     torch.save(torch.nn.Linear(2, 2), "module.pt")
     fattn(program, ["verify", *CALL, *inputs("module.pt", "call.pt:q", "call.pt:q"), "--result", "wide.pt"], 65,
           "only tensors are read")
+    negative = torch.conj(torch.complex(torch.zeros(2), torch.ones(2))).imag
+    assert negative.is_neg()
+    torch.save(negative, "negative.pt")
+    fattn(program, ["verify", *CALL, *inputs("negative.pt", "call.pt:q", "call.pt:q"), "--result", "wide.pt"], 65,
+          "resolve_neg()")
     torch.save(torch.zeros(2), "old.pt", _use_new_zipfile_serialization=False)
     fattn(program, ["verify", *CALL, *inputs("old.pt", "call.pt:q", "call.pt:q"), "--result", "wide.pt"], 65,
           "load and save it again")

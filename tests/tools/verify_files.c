@@ -28,7 +28,7 @@ static int leave(void **state)
 
 static void save(const char *path, fattn_dtype dtype, int rank, const int64_t *shape, const double *values)
 {
-    unsigned char data[1024];
+    static unsigned char data[4096];
     int64_t count;
     io_error error;
     io_count(rank, shape, &count);
@@ -107,6 +107,20 @@ static void the_worst_element_is_named(void **state)
     expect_code(CALL " --result r.npy", 1);
     expect_contains("1 outside, 1 NaN");
     expect_contains("attention_out[0,0,1,0]: got nan");
+    expect_contains("1 errors are not finite and in none of these figures; level none");
+    assert_null(strstr(cli.out, "vendor's ratios"));
+    const double nothing[4] = {NAN, NAN, NAN, NAN};
+    save("r.npy", FATTN_F32, 4, q_shape, nothing);
+    if (FATTN_WITH_JANSSON) {
+        expect_code(CALL " --result r.npy --json", 1);
+        static const char *const keys[] = {"rms", "max_rel", "cosine", "ratio_rms"};
+        for (int i = 0; i < 4; i++) {
+            char null[40];
+            snprintf(null, sizeof null, "\"%s\": null", keys[i]);
+            expect_contains(null);
+        }
+        expect_contains("\"infinite\": 4");
+    }
     wrong[2] = INFINITY;
     save("r.npy", FATTN_F32, 4, q_shape, wrong);
     expect_code(CALL " --result r.npy", 1);
@@ -193,7 +207,9 @@ static void statistics_alone_and_together(void **state)
     expect_code(CALL LSE " --result-lse l.npy --result r.npy", 1);
     expect_contains("worst softmax_lse[0,0,1,0]: got ");
     expect_code(CALL LSE " --result-lse l.npy", 1);
-    expect_error(CALL " --result-lse l.npy", 64, "this call does not return softmax_lse");
+    expect_error(CALL " --result-lse l.npy", 64, "this call does not return softmax_lse; --softmax-lse-flag asks");
+    expect_error("verify fused_infer_attention_score_v2 --query q.npy --key k.npy --value v.npy --input-layout BNSD "
+                 "--num-query-heads 1 --result-lse l.npy", 64, "; --return-softmax-lse asks");
     expect_error(CALL " --result-softmax-max l.npy", 64, "has no such output");
     expect_error(CALL LSE " --result-lse l.npy --result-softmax-lse l.npy", 64, "are both softmax_lse");
     expect_error(CALL " --result r.npy --out r.npy", 64, "are both attention_out");
@@ -239,6 +255,10 @@ static void dtypes_of_dumps(void **state)
     expect_error(CALL BF16 " --result r.npy", 65, "--query-dtype f16");
     save("r.npy", FATTN_I32, 4, q_shape, out);
     expect_code(CALL BF16 " --result r.npy", 65);
+    assert_null(strstr(cli.err, "--query-dtype")); /* no query is i32 */
+    save("r.npy", FATTN_BF16, 4, q_shape, out);
+    fattn_with("cat r.npy |", CALL BF16 " --result /dev/stdin"); /* raw elements are read once */
+    assert_int_equal(cli.code, 0);
     save_call(FATTN_F32);
     save("r.npy", FATTN_F16, 4, q_shape, out);
     expect_error(CALL " --result r.npy", 65, "f16[1,1,2,2], but attention_out of this call is f32[1,1,2,2]");
@@ -338,6 +358,26 @@ static void info_about_files_and_layouts(void **state)
     expect_contains("\"sparse_modes\": [");
 }
 
+/* Every element one step of fp16 beside the right one: inside its bound, and still not good enough. */
+static void too_few_correctly_rounded(void **state)
+{
+    (void)state;
+    enum { ROWS = 64, D = 16, N = ROWS * D };
+    static double ones[N], beside[N];
+    static const int64_t shape[] = {1, 1, ROWS, D};
+    for (int i = 0; i < N; i++) ones[i] = 1, beside[i] = 1 - 0x1p-11;
+    save("q.npy", FATTN_F16, 4, shape, ones);
+    save("r.npy", FATTN_F16, 4, shape, beside);
+#define SAME "verify fused_infer_attention_score --query q.npy --key q.npy --value q.npy --input-layout BNSD " \
+             "--num-heads 1 --result r.npy"
+    expect_code(SAME, 1);
+    expect_contains(" 0 outside, worst error ");
+    expect_contains("; too few elements are correctly rounded\n");
+    if (!FATTN_WITH_JANSSON) return;
+    expect_code(SAME " --json", 1);
+    expect_contains("\"message\": \"too few elements are correctly rounded\"");
+}
+
 /* Results and inputs from one archive. */
 static void archives(void **state)
 {
@@ -370,6 +410,7 @@ int main(void)
         cmocka_unit_test(strict_answers),
         cmocka_unit_test(usage),
         cmocka_unit_test(info_about_files_and_layouts),
+        cmocka_unit_test(too_few_correctly_rounded),
         cmocka_unit_test(archives),
     };
     return cmocka_run_group_tests_name("verify_files", tests, enter, leave);
