@@ -204,6 +204,25 @@ void pattern_run_v2(pattern *p, fattn_fused_infer_attention_score_v2_args *a)
     pattern_check(p);
 }
 
+void *pattern_workspace(const fattn_fused_infer_attention_score_args *a, size_t *bytes)
+{
+    EXPECT_OK(fattn_fused_infer_attention_score_workspace(plain_context(), a, bytes), "workspace");
+    void *memory = aligned_alloc(64, (*bytes + 64) / 64 * 64);
+    assert_non_null(memory);
+    return memory;
+}
+
+void pattern_replay(const pattern *p, const fattn_fused_infer_attention_score_args *a, void *workspace, size_t bytes)
+{
+    fattn_plan *plan = NULL;
+    fill(p->out, (double)NAN);
+    EXPECT_OK(fattn_fused_infer_attention_score_plan(plain_context(), a, &plan), "%s", p->name);
+    assert_true(fattn_plan_workspace(plan) <= bytes);
+    EXPECT_OK(fattn_plan_run(plan, a, workspace, bytes), "%s", p->name);
+    fattn_plan_destroy(plan);
+    pattern_check(p);
+}
+
 /* ---- the formula (spec inference 1) --------------------------------------------------------------- */
 
 /* `n` columns of head h, row s of entry b. */

@@ -54,6 +54,10 @@ void pattern_v2(const pattern *p, fattn_fused_infer_attention_score_v2_args *a);
 void pattern_run_v1(pattern *p, fattn_fused_infer_attention_score_args *a);
 void pattern_run_v2(pattern *p, fattn_fused_infer_attention_score_v2_args *a);
 void pattern_check(const pattern *p);
+/* `.out` of a captured graph: a workspace of the size that the call asks for, to be freed; and one run of the
+ * same buffers in it with the lists that `a` now holds. */
+void *pattern_workspace(const fattn_fused_infer_attention_score_args *a, size_t *bytes);
+void pattern_replay(const pattern *p, const fattn_fused_infer_attention_score_args *a, void *workspace, size_t bytes);
 
 /* The row of query i, head h, over the keys of all `parts`, which have the same queries. */
 void pattern_row(const pattern *const *parts, int n, int b, int h, int i, naive_row *row);

@@ -152,17 +152,6 @@ static void step_lengths(pattern *p, const int *longest, int step)
     for (int b = 0; b < p->batch; b++) p->kv_len[b] = 1 + (longest[b] - 1) * (STEPS - step) / STEPS;
 }
 
-static void replay(pattern *p, v1_args *a, void *workspace, size_t bytes)
-{
-    fattn_plan *plan = NULL;
-    fill(p->out, (double)NAN);
-    EXPECT_OK(fattn_fused_infer_attention_score_plan(plain_context(), a, &plan), "%s", p->name);
-    assert_true(fattn_plan_workspace(plan) <= bytes);
-    EXPECT_OK(fattn_plan_run(plan, a, workspace, bytes), "%s", p->name);
-    fattn_plan_destroy(plan);
-    pattern_check(p);
-}
-
 /* The workspace is asked for once; replays bring new lists for the same buffers, and the dummy softmax_lse of the
  * query's dtype stays as it is. */
 static void a6_graph_replay(void **state)
@@ -181,13 +170,12 @@ static void a6_graph_replay(void **state)
         const double before = get1(lse, 0);
         a.attention_out = p.out = out, a.softmax_lse = lse;
         a.sparse_mode = 3, a.pre_tokens = a.next_tokens = 2147483647;
-        EXPECT_OK(fattn_fused_infer_attention_score_workspace(plain_context(), &a, &bytes), "A6");
-        void *workspace = aligned_alloc(64, (bytes + 63) / 64 * 64);
+        void *workspace = pattern_workspace(&a, &bytes);
         const pattern first = p;
         for (int step = 0; step < STEPS; step++) {
             step_lengths(&p, first.kv_len, step);
             a.actual_seq_lengths_kv = counts_of(p.kv_len, p.batch);
-            replay(&p, &a, workspace, bytes);
+            pattern_replay(&p, &a, workspace, bytes);
             assert_true(get1(lse, 0) == before);
         }
         free(workspace);
@@ -232,9 +220,8 @@ static void a13_vision_tower(void **state)
             for (int64_t s = 0; s < p.out->shape[0]; s++) assert_true(get3(p.out, s, 1, 80) == 0);
             const fattn_tensor *eager = p.out;
             a.attention_out = p.out = tensor_like(eager), a.softmax_lse = tensor_new(p.dtype, 1, 1, 1);
-            EXPECT_OK(fattn_fused_infer_attention_score_workspace(plain_context(), &a, &bytes), "A13");
-            void *workspace = aligned_alloc(64, (bytes + 63) / 64 * 64);
-            replay(&p, &a, workspace, bytes);
+            void *workspace = pattern_workspace(&a, &bytes);
+            pattern_replay(&p, &a, workspace, bytes);
             free(workspace);
             assert_memory_equal(eager->data, p.out->data, tensor_bytes(eager));
             harness_reset();
