@@ -25,14 +25,18 @@ int pattern_first(const pattern *p, const int *length, int b)
     return packed(p) ? sum_of(length, b) : 0;
 }
 
-/* ---- making ------------------------------------------------------------------------------------- */
+/* ---- making ---------------------------------------------------------------------------------- */
 
-static fattn_tensor *by_axes(const pattern *p, unsigned seed, const char *axes, int rows, int heads, int d)
+static fattn_tensor *by_axes(const pattern *p, unsigned seed, const char *axes, int rows, int heads,
+                             int d)
 {
     int e[4] = {1, 1, 1, 1}, rank = 0;
     for (; axes[rank]; rank++)
-        e[rank] = axes[rank] == 'B' ? p->batch : axes[rank] == 'N' ? heads : axes[rank] == 'D' ? d
-                : axes[rank] == 'H' ? heads * d : rows;
+        e[rank] = axes[rank] == 'B'   ? p->batch
+                  : axes[rank] == 'N' ? heads
+                  : axes[rank] == 'D' ? d
+                  : axes[rank] == 'H' ? heads * d
+                                      : rows;
     return rank == 3 ? tensor_new(p->dtype, seed, 3, e[0], e[1], e[2])
                      : tensor_new(p->dtype, seed, 4, e[0], e[1], e[2], e[3]);
 }
@@ -60,12 +64,13 @@ static void make_table(pattern *p)
 }
 
 /* Index of channel c of a slot, for a tensor whose heads have d columns. */
-static void cache_index(const pattern *p, const fattn_tensor *t, int block, int slot, int g, int d, int c,
-                        int64_t *index)
+static void cache_index(const pattern *p, const fattn_tensor *t, int block, int slot, int g, int d,
+                        int c, int64_t *index)
 {
     const int64_t chunk = p->keys == NZ ? t->shape[4] : 1;
-    const int64_t forms[][5] = {
-        [BNBSH] = {block, slot, g * d + c}, [BNNBSD] = {block, g, slot, c}, [NZ] = {block, g, c / chunk, slot, c % chunk}};
+    const int64_t forms[][5] = {[BNBSH] = {block, slot, g * d + c},
+                                [BNNBSD] = {block, g, slot, c},
+                                [NZ] = {block, g, c / chunk, slot, c % chunk}};
     memcpy(index, forms[p->keys], sizeof forms[0]);
 }
 
@@ -93,7 +98,8 @@ static void spoil_unused(const pattern *p, fattn_tensor *t, int d)
             }
 }
 
-/* Rank-3 caches of equal rows are two views of one tensor [2, blocks, block, Nkv * D], as engines hold them. */
+/* Rank-3 caches of equal rows are two views of one tensor [2, blocks, block, Nkv * D], as engines
+ * hold them. */
 static void make_joint_cache(pattern *p)
 {
     const int width = p->kv_heads * p->d;
@@ -141,13 +147,6 @@ void pattern_tensors(pattern *p)
     if (p->rope) p->k_rope = by_axes(p, p->seed + 4, p->in, kv_rows, p->kv_heads, p->rope);
 }
 
-fattn_tensor pattern_view(const fattn_tensor *t, int rank, const int64_t *shape)
-{
-    const fattn_tensor view = fattn_tensor_contiguous(t->data, t->dtype, rank, shape);
-    assert_int_equal(tensor_count(&view), tensor_count(t));
-    return view;
-}
-
 fattn_int_array ends_of(const int *length, int count)
 {
     int64_t *list = harness_alloc((size_t)count * sizeof *list);
@@ -167,7 +166,8 @@ const fattn_tensor *triu_mask(fattn_dtype dtype, int rank)
     static unsigned char cells[TRIU][TRIU];
     static fattn_tensor views[FATTN_DTYPE_COUNT][5];
     static const int64_t shape[] = {1, 1, TRIU, TRIU};
-    for (int i = 0; i < TRIU && !cells[0][1]; i++) memset(&cells[TRIU - 1 - i][TRIU - i], 1, (size_t)i);
+    for (int i = 0; i < TRIU && !cells[0][1]; i++)
+        memset(&cells[TRIU - 1 - i][TRIU - i], 1, (size_t)i);
     views[dtype][rank] = fattn_tensor_contiguous(cells, dtype, rank, shape + 4 - rank);
     return &views[dtype][rank];
 }
@@ -187,7 +187,8 @@ void pattern_v2(const pattern *p, fattn_fused_infer_attention_score_v2_args *a)
     a->query = p->q, a->key = p->k, a->value = p->v;
     a->query_rope = p->q_rope, a->key_rope = p->k_rope;
     a->block_table = p->table, a->block_size = p->block;
-    a->num_query_heads = p->heads, a->num_key_value_heads = p->kv_heads, a->softmax_scale = p->scale;
+    a->num_query_heads = p->heads, a->num_key_value_heads = p->kv_heads,
+    a->softmax_scale = p->scale;
 }
 
 void pattern_run_v1(pattern *p, fattn_fused_infer_attention_score_args *a)
@@ -212,7 +213,8 @@ void *pattern_workspace(const fattn_fused_infer_attention_score_args *a, size_t 
     return memory;
 }
 
-void pattern_replay(const pattern *p, const fattn_fused_infer_attention_score_args *a, void *workspace, size_t bytes)
+void pattern_replay(const pattern *p, const fattn_fused_infer_attention_score_args *a,
+                    void *workspace, size_t bytes)
 {
     fattn_plan *plan = NULL;
     fill(p->out, (double)NAN);
@@ -223,30 +225,38 @@ void pattern_replay(const pattern *p, const fattn_fused_infer_attention_score_ar
     pattern_check(p);
 }
 
-/* ---- the formula (spec inference 1) --------------------------------------------------------------- */
+/* ---- the formula (spec inference 1) ---------------------------------------------------------- */
 
 /* `n` columns of head h, row s of entry b. */
-static void read_axes(const fattn_tensor *t, const char *axes, int b, int s, int h, int d, double *into)
+static void read_axes(const fattn_tensor *t, const char *axes, int b, int s, int h, int d,
+                      double *into)
 {
     int64_t index[4];
     for (int a = 0; axes[a]; a++)
-        index[a] = axes[a] == 'B' ? b : axes[a] == 'N' ? h : axes[a] == 'D' ? 0 : axes[a] == 'H' ? h * d : s;
+        index[a] = axes[a] == 'B'   ? b
+                   : axes[a] == 'N' ? h
+                   : axes[a] == 'D' ? 0
+                   : axes[a] == 'H' ? h * d
+                                    : s;
     get_run(t, index, d, into);
 }
 
-static void read_query(const pattern *p, const fattn_tensor *t, int b, int i, int h, int d, double *into)
+static void read_query(const pattern *p, const fattn_tensor *t, int b, int i, int h, int d,
+                       double *into)
 {
     read_axes(t, p->in, b, pattern_first(p, p->q_len, b) + i, h, d, into);
 }
 
-static void read_key(const pattern *p, const fattn_tensor *t, int b, int j, int g, int d, double *into)
+static void read_key(const pattern *p, const fattn_tensor *t, int b, int j, int g, int d,
+                     double *into)
 {
     int64_t index[5];
     if (p->keys == DENSE_KEYS) {
         read_axes(t, p->in, b, pattern_first(p, p->kv_len, b) + j, g, d, into);
         return;
     }
-    const int block = (int)get2(p->table, b, j / p->block), run = p->keys == NZ ? (int)t->shape[4] : d;
+    const int block = (int)get2(p->table, b, j / p->block),
+              run = p->keys == NZ ? (int)t->shape[4] : d;
     for (int c = 0; c < d; c += run) {
         cache_index(p, t, block, j % p->block, g, d, c, index);
         get_run(t, index, run, into + c);
@@ -313,11 +323,12 @@ void pattern_row(const pattern *const *parts, int n, int b, int h, int i, naive_
     row->lse = (double)INFINITY, row->stats_bound = 0;
 }
 
-/* ---- comparison ----------------------------------------------------------------------------------- */
+/* ---- comparison ------------------------------------------------------------------------------ */
 
 static double lse_at(const pattern *p, int b, int i, int h)
 {
-    return packed(p) ? get3(p->lse, pattern_first(p, p->q_len, b) + i, h, 0) : get4(p->lse, b, h, i, 0);
+    return packed(p) ? get3(p->lse, pattern_first(p, p->q_len, b) + i, h, 0)
+                     : get4(p->lse, b, h, i, 0);
 }
 
 static void check_row(const pattern *p, int b, int h, int i)
@@ -328,10 +339,11 @@ static void check_row(const pattern *p, int b, int h, int i)
     read_axes(p->out, p->out_axes, b, pattern_first(p, p->q_len, b) + i, h, p->d_v, got);
     for (int c = 0; c < p->d_v; c++)
         if (!close_out(p->dtype, got[c], row.out[c], row.bound[c]))
-            fail_msg("%s: out[b %d, row %d, head %d, column %d] is %.9g, not %.9g (bound %.2g)", p->name, b, i, h,
-                     c, got[c], row.out[c], row.bound[c]);
+            fail_msg("%s: out[b %d, row %d, head %d, column %d] is %.9g, not %.9g (bound %.2g)",
+                     p->name, b, i, h, c, got[c], row.out[c], row.bound[c]);
     if (p->lse && !close_stat(lse_at(p, b, i, h), row.lse, row.stats_bound))
-        fail_msg("%s: lse[b %d, row %d, head %d] is %.9g, not %.9g", p->name, b, i, h, lse_at(p, b, i, h), row.lse);
+        fail_msg("%s: lse[b %d, row %d, head %d] is %.9g, not %.9g", p->name, b, i, h,
+                 lse_at(p, b, i, h), row.lse);
 }
 
 /* Every row while that is cheap, else a sample. */

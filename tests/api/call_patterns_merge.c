@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* call_patterns_merge.c — attention over parts of the keys, merged by attention_update: cached context in chunks,
- * context-parallel decode and prefill of vllm-ascend (spec inference 13, 15.1: A9, A12, A16).
+/* call_patterns_merge.c — attention over parts of the keys, merged by attention_update: cached
+ * context in chunks, context-parallel decode and prefill of vllm-ascend (spec inference 13, 15.1:
+ * A9, A12, A16).
  *
- * Every part is checked by itself, then the merged rows against one row over the keys of all parts. */
+ * Every part is checked by itself, then the merged rows against one row over the keys of all parts.
+ */
 #include "api/call_pattern.h"
 
 typedef fattn_fused_infer_attention_score_args v1_args;
@@ -12,7 +14,7 @@ enum { PARTS = 3 };
 static const double SCALE_192 = 0.07216878364870322, SCALE_128 = 0.08838834764831845;
 static const double UNIT = 0x1p-24;
 
-/* ---- merged rows ------------------------------------------------------------------------------------ */
+/* ---- merged rows ----------------------------------------------------------------------------- */
 
 typedef struct merged {
     const pattern *parts[PARTS];
@@ -20,8 +22,8 @@ typedef struct merged {
     const fattn_tensor *out, *lse; /* fp32 [T*N,D], [T*N]; lse may be absent */
 } merged;
 
-/* What a part may be off by, weighted; what its lse may be off by, times what that moves; and the merge's own
- * fp32 rounding. */
+/* What a part may be off by, weighted; what its lse may be off by, times what that moves; and the
+ * merge's own fp32 rounding. */
 static double allowed(const naive_row *whole, const naive_row *part, fattn_dtype dtype, int c)
 {
     const double weight = exp(part->lse - whole->lse), lse = fabs(part->lse) + fabs(whole->lse);
@@ -43,12 +45,13 @@ static void check_merged_row(const merged *m, int b, int h, int i, int64_t at)
             if (part[k].keys > 0) most += allowed(&whole, &part[k], m->parts[k]->dtype, c);
         const double got = get2(m->out, at, c);
         if (!(fabs(got - whole.out[c]) <= most))
-            fail_msg("%s merged: out[b %d, row %d, head %d, column %d] is %.9g, not %.9g (within %.2g)",
-                     m->parts[0]->name, b, i, h, c, got, whole.out[c], most);
+            fail_msg(
+                "%s merged: out[b %d, row %d, head %d, column %d] is %.9g, not %.9g (within %.2g)",
+                m->parts[0]->name, b, i, h, c, got, whole.out[c], most);
     }
     if (m->lse && !close_stat(get1(m->lse, at), whole.lse, lse_error))
-        fail_msg("%s merged: lse[b %d, row %d, head %d] is %.9g, not %.9g", m->parts[0]->name, b, i, h,
-                 get1(m->lse, at), whole.lse);
+        fail_msg("%s merged: lse[b %d, row %d, head %d] is %.9g, not %.9g", m->parts[0]->name, b, i,
+                 h, get1(m->lse, at), whole.lse);
 }
 
 static void check_merged(const merged *m)
@@ -59,20 +62,24 @@ static void check_merged(const merged *m)
     for (int b = 0; b < p->batch; b++)
         for (int i = 0; i < p->q_len[b]; i++, t++)
             for (int h = 0; h < p->heads; h++)
-                if (rows < 300 || sampled(t * p->heads + h, rows)) check_merged_row(m, b, h, i, t * p->heads + h);
+                if (rows < 300 || sampled(t * p->heads + h, rows))
+                    check_merged_row(m, b, h, i, t * p->heads + h);
 }
 
-/* ---- inputs of the merge ---------------------------------------------------------------------------- */
+/* ---- inputs of the merge --------------------------------------------------------------------- */
 
 typedef struct merge_inputs {
     const fattn_tensor *lse[PARTS], *out[PARTS];
 } merge_inputs;
 
-/* fp32 rows of D + 1 numbers, the last one the lse; `apart`: two tensors instead. [T,N,D] and [T,N,1] flattened. */
-static void widen(merge_inputs *m, int k, const fattn_tensor *out, const fattn_tensor *lse, bool apart)
+/* fp32 rows of D + 1 numbers, the last one the lse; `apart`: two tensors instead. [T,N,D] and
+ * [T,N,1] flattened. */
+static void widen(merge_inputs *m, int k, const fattn_tensor *out, const fattn_tensor *lse,
+                  bool apart)
 {
     const int d = (int)out->shape[2], heads = (int)out->shape[1], rows = (int)out->shape[0] * heads;
-    fattn_tensor *both = tensor_new(FATTN_F32, 0, 2, rows, d + 1), *rows_out = harness_alloc(sizeof *both);
+    fattn_tensor *both = tensor_new(FATTN_F32, 0, 2, rows, d + 1),
+                 *rows_out = harness_alloc(sizeof *both);
     fattn_tensor *rows_lse = harness_alloc(sizeof *both);
     for (int r = 0; r < rows; r++) {
         for (int c = 0; c < d; c++) put2(both, r, c, get3(out, r / heads, r % heads, c));
@@ -93,7 +100,8 @@ static void widen(merge_inputs *m, int k, const fattn_tensor *out, const fattn_t
 /* A rank without keys writes its own part: 0 and -inf. */
 static void no_part(merge_inputs *m, int k, const fattn_tensor *like)
 {
-    fattn_tensor *out = tensor_new(FATTN_F32, 0, 3, (int)like->shape[0], (int)like->shape[1], (int)like->shape[2]);
+    fattn_tensor *out =
+        tensor_new(FATTN_F32, 0, 3, (int)like->shape[0], (int)like->shape[1], (int)like->shape[2]);
     fattn_tensor *lse = tensor_new(FATTN_F32, 0, 3, (int)like->shape[0], (int)like->shape[1], 1);
     fill(out, 0), fill(lse, -(double)INFINITY);
     widen(m, k, out, lse, false);
@@ -112,7 +120,7 @@ static void merge(const merge_inputs *in, int n, int update_type, merged *into)
     EXPECT_OK(fattn_attention_update(plain_context(), &a), "merge");
 }
 
-/* ---- A9: context in chunks -------------------------------------------------------------------------- */
+/* ---- A9: context in chunks ------------------------------------------------------------------- */
 
 /* New tokens, then two chunks of context; a sequence without context has no keys there. */
 static const struct {
@@ -124,9 +132,18 @@ static const struct {
 
 static pattern chunk(int real, int k, const pattern *first)
 {
-    pattern p = {.name = "A9", .dtype = FATTN_BF16, .in = "TND", .batch = chunked[real].batch,
-                 .heads = chunked[real].heads, .kv_heads = chunked[real].heads, .d = 128, .rope = 64, .d_v = 128,
-                 .mode = k ? 0 : 3, .scale = SCALE_192, .seed = 90u + 10u * (unsigned)k};
+    pattern p = {.name = "A9",
+                 .dtype = FATTN_BF16,
+                 .in = "TND",
+                 .batch = chunked[real].batch,
+                 .heads = chunked[real].heads,
+                 .kv_heads = chunked[real].heads,
+                 .d = 128,
+                 .rope = 64,
+                 .d_v = 128,
+                 .mode = k ? 0 : 3,
+                 .scale = SCALE_192,
+                 .seed = 90u + 10u * (unsigned)k};
     memcpy(p.q_len, chunked[real].q_len, sizeof p.q_len);
     memcpy(p.kv_len, k ? chunked[real].context[k - 1] : chunked[real].q_len, sizeof p.kv_len);
     pattern_tensors(&p);
@@ -158,7 +175,7 @@ static void a9_context_chunks(void **state)
     }
 }
 
-/* ---- A12: context-parallel decode ------------------------------------------------------------------- */
+/* ---- A12: context-parallel decode ------------------------------------------------------------ */
 
 /* Keys per rank; the last request is padding and has none anywhere. */
 static const struct {
@@ -170,9 +187,19 @@ static const struct {
 
 static pattern rank_of(int real, int k, const char *in, int rows)
 {
-    pattern p = {.name = "A12", .dtype = FATTN_BF16, .in = in, .batch = ranks[real].batch,
-                 .heads = ranks[real].heads, .kv_heads = ranks[real].kv_heads, .d = 128, .d_v = 128, .keys = BNBSH,
-                 .block = 128, .unused = -1, .scale = SCALE_128, .seed = 120u + 10u * (unsigned)k};
+    pattern p = {.name = "A12",
+                 .dtype = FATTN_BF16,
+                 .in = in,
+                 .batch = ranks[real].batch,
+                 .heads = ranks[real].heads,
+                 .kv_heads = ranks[real].kv_heads,
+                 .d = 128,
+                 .d_v = 128,
+                 .keys = BNBSH,
+                 .block = 128,
+                 .unused = -1,
+                 .scale = SCALE_128,
+                 .seed = 120u + 10u * (unsigned)k};
     for (int b = 0; b < p.batch; b++) p.q_len[b] = rows;
     memcpy(p.kv_len, ranks[real].kv_len[k], sizeof p.kv_len);
     pattern_tensors(&p);
@@ -210,7 +237,8 @@ static void a12_context_parallel_decode(void **state)
     }
 }
 
-/* Speculation: BSND with a bool mask of all positions; one rank may hold keys that only later drafts see. */
+/* Speculation: BSND with a bool mask of all positions; one rank may hold keys that only later
+ * drafts see. */
 static void a12_speculation_with_mask(void **state)
 {
     (void)state;
@@ -233,7 +261,7 @@ static void a12_speculation_with_mask(void **state)
         }
 }
 
-/* ---- A16: context-parallel prefill ------------------------------------------------------------------ */
+/* ---- A16: context-parallel prefill ----------------------------------------------------------- */
 
 /* Local chunks of 192 columns without rope parts; the last rank holds nothing. */
 static void a16_context_parallel_prefill(void **state)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* call_patterns_mla.c — multi-head latent attention as vllm-ascend and SGLang call it: prefill with 128 + 64 or
- * 192 columns, absorbed decode with one latent head of 512 + 64 (spec inference 5, 15: A8, A10, S5, S6, S7). */
+/* call_patterns_mla.c — multi-head latent attention as vllm-ascend and SGLang call it: prefill with
+ * 128 + 64 or 192 columns, absorbed decode with one latent head of 512 + 64 (spec inference 5, 15:
+ * A8, A10, S5, S6, S7). */
 #include "api/call_pattern.h"
 
 typedef fattn_fused_infer_attention_score_args v1_args;
@@ -8,13 +9,33 @@ typedef fattn_fused_infer_attention_score_v2_args v2_args;
 
 static const double SCALE_192 = 0.07216878364870322; /* 1 / sqrt(192), absorbed or not */
 
-/* ---- A8, S5: prefill -------------------------------------------------------------------------------- */
+/* ---- A8, S5: prefill ------------------------------------------------------------------------- */
 
 static const pattern prefill[2] = {
-    {.name = "MLA prefill", .dtype = FATTN_BF16, .in = "TND", .batch = 4, .heads = 4, .kv_heads = 4, .d = 128,
-     .rope = 64, .d_v = 128, .q_len = {7, 1, 33, 2}, .kv_len = {7, 1, 33, 2}, .mode = 3},
-    {.name = "MLA prefill, real size", .dtype = FATTN_BF16, .in = "TND", .batch = 4, .heads = 16, .kv_heads = 16,
-     .d = 128, .rope = 64, .d_v = 128, .q_len = {1024, 1, 500, 130}, .kv_len = {1024, 1, 500, 130}, .mode = 3},
+    {.name = "MLA prefill",
+     .dtype = FATTN_BF16,
+     .in = "TND",
+     .batch = 4,
+     .heads = 4,
+     .kv_heads = 4,
+     .d = 128,
+     .rope = 64,
+     .d_v = 128,
+     .q_len = {7, 1, 33, 2},
+     .kv_len = {7, 1, 33, 2},
+     .mode = 3},
+    {.name = "MLA prefill, real size",
+     .dtype = FATTN_BF16,
+     .in = "TND",
+     .batch = 4,
+     .heads = 16,
+     .kv_heads = 16,
+     .d = 128,
+     .rope = 64,
+     .d_v = 128,
+     .q_len = {1024, 1, 500, 130},
+     .kv_len = {1024, 1, 500, 130},
+     .mode = 3},
 };
 
 static void prefill_args(pattern *p, v1_args *a)
@@ -56,24 +77,39 @@ static void s5_mla_prefill(void **state)
     }
 }
 
-/* ---- A10: absorbed decode, v2 ----------------------------------------------------------------------- */
+/* ---- A10: absorbed decode, v2 ---------------------------------------------------------------- */
 
 /* Keys of one sequence fill several splits, those of another one block and a bit. */
 static const pattern decode[2] = {
-    {.name = "MLA decode", .batch = 4, .heads = 4, .q_len = {1, 1, 1, 1}, .kv_len = {1100, 1, 130, 128}},
-    {.name = "MLA decode, real size", .batch = 6, .heads = 128, .q_len = {1, 1, 1, 1, 1, 1},
+    {.name = "MLA decode",
+     .batch = 4,
+     .heads = 4,
+     .q_len = {1, 1, 1, 1},
+     .kv_len = {1100, 1, 130, 128}},
+    {.name = "MLA decode, real size",
+     .batch = 6,
+     .heads = 128,
+     .q_len = {1, 1, 1, 1, 1, 1},
      .kv_len = {4096, 1, 700, 2048, 129, 5000}},
 };
 static const pattern drafts[2] = {
-    {.name = "MLA drafts", .batch = 4, .heads = 2, .q_len = {16, 2, 1, 4}, .kv_len = {1100, 130, 1, 4}},
-    {.name = "MLA drafts, real size", .batch = 5, .heads = 32, .q_len = {16, 2, 4, 16, 1},
+    {.name = "MLA drafts",
+     .batch = 4,
+     .heads = 2,
+     .q_len = {16, 2, 1, 4},
+     .kv_len = {1100, 130, 1, 4}},
+    {.name = "MLA drafts, real size",
+     .batch = 5,
+     .heads = 32,
+     .q_len = {16, 2, 4, 16, 1},
      .kv_len = {4096, 130, 1000, 16, 3000}},
 };
 
 static pattern latent(const pattern *of, const char *in, const char *out_axes, keys_in keys)
 {
     pattern p = *of;
-    p.dtype = FATTN_BF16, p.in = in, p.out_axes = out_axes, p.keys = keys, p.block = 128, p.unused = -1;
+    p.dtype = FATTN_BF16, p.in = in, p.out_axes = out_axes, p.keys = keys, p.block = 128,
+    p.unused = -1;
     p.kv_heads = 1, p.d = p.d_v = 512, p.rope = 64, p.latent = true, p.scale = SCALE_192;
     pattern_tensors(&p);
     return p;
@@ -113,7 +149,8 @@ static void a10_mla_decode_nz(void **state)
     (void)state;
     for (int real = 0; real < pattern_sizes(SLOW); real++) {
         pattern p = latent(&decode[real], "BSND", "NBSD", NZ);
-        expect_cache(p.k, 5, (int[]){1, 32, 128, 16}), expect_cache(p.k_rope, 5, (int[]){1, 4, 128, 16});
+        expect_cache(p.k, 5, (int[]){1, 32, 128, 16}),
+            expect_cache(p.k_rope, 5, (int[]){1, 4, 128, 16});
         decode_v2(&p, "BSND_NBSD");
     }
 }
@@ -137,7 +174,7 @@ static void a10_mla_drafts(void **state)
         }
 }
 
-/* ---- S6, S7: absorbed decode, v1 -------------------------------------------------------------------- */
+/* ---- S6, S7: absorbed decode, v1 ------------------------------------------------------------- */
 
 /* Padded rows of the graph have no key or one. */
 static void s6_mla_decode(void **state)
@@ -151,16 +188,20 @@ static void s6_mla_decode(void **state)
             of.q_len[of.batch] = of.q_len[of.batch + 1] = 1;
             of.batch += 2, of.dummies = 2;
             pattern p = latent(&of, "BSND", "BSND", nz ? NZ : BNBSH);
-            if (!nz) expect_cache(p.k, 3, (int[]){128, 512}), expect_cache(p.k_rope, 3, (int[]){128, 64});
+            if (!nz)
+                expect_cache(p.k, 3, (int[]){128, 512}),
+                    expect_cache(p.k_rope, 3, (int[]){128, 64});
             pattern_v1(&p, &a);
-            a.input_layout = "BSND", a.sparse_mode = 0, a.antiquant_mode = 0, a.antiquant_scale = NULL;
+            a.input_layout = "BSND", a.sparse_mode = 0, a.antiquant_mode = 0,
+            a.antiquant_scale = NULL;
             a.actual_seq_lengths_kv = counts_of(p.kv_len, p.batch);
             pattern_run_v1(&p, &a);
             harness_reset();
         }
 }
 
-/* `.out` with a workspace and a softmax_lse of one number per token that is left alone; then with shorter lists. */
+/* `.out` with a workspace and a softmax_lse of one number per token that is left alone; then with
+ * shorter lists. */
 static void s7_mla_target_verify(void **state)
 {
     (void)state;
@@ -175,8 +216,10 @@ static void s7_mla_target_verify(void **state)
         a.input_layout = "TND", a.sparse_mode = 3, a.atten_mask = triu_mask(FATTN_I8, 2);
         a.actual_seq_lengths = ends_of(p.q_len, p.batch);
         a.actual_seq_lengths_kv = counts_of(p.kv_len, p.batch);
-        fattn_tensor *lse = tensor_new(FATTN_BF16, 3, 1, 4 * p.batch), *before = tensor_new(FATTN_BF16, 3, 1, 4 * p.batch);
-        a.attention_out = p.out = tensor_new(FATTN_BF16, 0, 3, 4 * p.batch, p.heads, 512), a.softmax_lse = lse;
+        fattn_tensor *lse = tensor_new(FATTN_BF16, 3, 1, 4 * p.batch),
+                     *before = tensor_new(FATTN_BF16, 3, 1, 4 * p.batch);
+        a.attention_out = p.out = tensor_new(FATTN_BF16, 0, 3, 4 * p.batch, p.heads, 512),
+        a.softmax_lse = lse;
         void *workspace = pattern_workspace(&a, &bytes);
         pattern_replay(&p, &a, workspace, bytes);
         for (int b = 0; b < p.batch; b++) /* three drafts of four were wrong */
@@ -192,9 +235,9 @@ static void s7_mla_target_verify(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a8_mla_prefill),    cmocka_unit_test(a10_mla_decode_bnsd),
-        cmocka_unit_test(a10_mla_decode_nz), cmocka_unit_test(a10_mla_drafts),
-        cmocka_unit_test(s5_mla_prefill),    cmocka_unit_test(s6_mla_decode),
+        cmocka_unit_test(a8_mla_prefill),       cmocka_unit_test(a10_mla_decode_bnsd),
+        cmocka_unit_test(a10_mla_decode_nz),    cmocka_unit_test(a10_mla_drafts),
+        cmocka_unit_test(s5_mla_prefill),       cmocka_unit_test(s6_mla_decode),
         cmocka_unit_test(s7_mla_target_verify),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

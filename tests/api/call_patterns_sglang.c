@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* call_patterns_sglang.c — the calls of SGLang's Ascend backend with grouped heads and sliding windows (spec
- * inference 15.2: S1-S4, S8; S5-S7 are in call_patterns_mla.c). */
+/* call_patterns_sglang.c — the calls of SGLang's Ascend backend with grouped heads and sliding
+ * windows (spec inference 15.2: S1-S4, S8; S5-S7 are in call_patterns_mla.c). */
 #include "api/call_pattern.h"
 
 typedef fattn_fused_infer_attention_score_args v1_args;
@@ -10,13 +10,20 @@ static const double SCALE_128 = 0.08838834764831845;
 
 static pattern grouped(int real, const char *name, const char *in)
 {
-    return (pattern){.name = name, .dtype = FATTN_BF16, .in = in, .heads = real ? 32 : 4, .kv_heads = real ? 8 : 2,
-                     .d = 128, .d_v = 128, .scale = SCALE_128};
+    return (pattern){.name = name,
+                     .dtype = FATTN_BF16,
+                     .in = in,
+                     .heads = real ? 32 : 4,
+                     .kv_heads = real ? 8 : 2,
+                     .d = 128,
+                     .d_v = 128,
+                     .scale = SCALE_128};
 }
 
-/* ---- S1: one request at a time ---------------------------------------------------------------------- */
+/* ---- S1: one request at a time --------------------------------------------------------------- */
 
-/* A single token comes with mode 0 and the same mask: its row 0, which shows key 0, and there is no other. */
+/* A single token comes with mode 0 and the same mask: its row 0, which shows key 0, and there is no
+ * other. */
 static void s1_prefill_per_request(void **state)
 {
     (void)state;
@@ -56,9 +63,10 @@ static void s1_masks_of_every_rank(void **state)
         }
 }
 
-/* ---- S2, S3: decode --------------------------------------------------------------------------------- */
+/* ---- S2, S3: decode -------------------------------------------------------------------------- */
 
-/* Unused columns of the table hold 0; the last two rows are padding of the graph with no key and one. */
+/* Unused columns of the table hold 0; the last two rows are padding of the graph with no key and
+ * one. */
 static pattern decode(int real, const char *name, const char *in)
 {
     static const int lengths[2][6] = {{300, 1, 128, 40, 0, 1}, {4096, 1, 129, 8000, 0, 1}};
@@ -106,7 +114,7 @@ static void s3_decode_in_a_graph(void **state)
     }
 }
 
-/* ---- S4: several tokens to verify ------------------------------------------------------------------- */
+/* ---- S4: several tokens to verify ------------------------------------------------------------ */
 
 /* Every request has k tokens: ends k, 2k, ... */
 static void s4_target_verify(void **state)
@@ -129,14 +137,25 @@ static void s4_target_verify(void **state)
         }
 }
 
-/* ---- S8: sliding windows with wide heads ------------------------------------------------------------ */
+/* ---- S8: sliding windows with wide heads ----------------------------------------------------- */
 
 /* Gemma and others: D 256 and 512, a request at a time. */
 static pattern wide(int real, const char *in, int rows, int keys, int d)
 {
-    pattern p = {.name = "S8", .dtype = FATTN_BF16, .in = in, .batch = 1, .heads = real ? 8 : 2, .kv_heads = 1,
-                 .d = d, .d_v = d, .q_len = {rows}, .kv_len = {keys}, .scale = 1 / sqrt(d), .mode = 4,
-                 .pre = real ? 1023 : 19, .next = 0};
+    pattern p = {.name = "S8",
+                 .dtype = FATTN_BF16,
+                 .in = in,
+                 .batch = 1,
+                 .heads = real ? 8 : 2,
+                 .kv_heads = 1,
+                 .d = d,
+                 .d_v = d,
+                 .q_len = {rows},
+                 .kv_len = {keys},
+                 .scale = 1 / sqrt(d),
+                 .mode = 4,
+                 .pre = real ? 1023 : 19,
+                 .next = 0};
     return p;
 }
 
@@ -150,8 +169,10 @@ static void run_band(pattern *p, bool v2)
     one.pre_tokens = two.pre_tokens = p->pre, one.next_tokens = two.next_tokens = 0;
     one.atten_mask = two.atten_mask = triu_mask(FATTN_BOOL, 2);
     if (p->table) one.actual_seq_lengths_kv = two.actual_seq_kvlen = counts_of(p->kv_len, 1);
-    if (v2) pattern_run_v2(p, &two);
-    else pattern_run_v1(p, &one);
+    if (v2)
+        pattern_run_v2(p, &two);
+    else
+        pattern_run_v1(p, &one);
     harness_reset();
 }
 
@@ -211,7 +232,8 @@ static void s8_wide_heads_packed(void **state)
             pattern_v1(&p, &a);
             a.input_layout = "TND", a.sparse_mode = 4, a.pre_tokens = p.pre, a.next_tokens = 0;
             a.atten_mask = triu_mask(FATTN_BOOL, 2);
-            a.actual_seq_lengths = ends_of(p.q_len, 3), a.actual_seq_lengths_kv = counts_of(p.kv_len, 3);
+            a.actual_seq_lengths = ends_of(p.q_len, 3),
+            a.actual_seq_lengths_kv = counts_of(p.kv_len, 3);
             pattern_run_v1(&p, &a);
             harness_reset();
         }
@@ -220,10 +242,14 @@ static void s8_wide_heads_packed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(s1_prefill_per_request), cmocka_unit_test(s1_masks_of_every_rank),
-        cmocka_unit_test(s2_decode),              cmocka_unit_test(s3_decode_in_a_graph),
-        cmocka_unit_test(s4_target_verify),       cmocka_unit_test(s8_window_by_tokens),
-        cmocka_unit_test(s8_window_by_mask),      cmocka_unit_test(s8_wide_heads_packed),
+        cmocka_unit_test(s1_prefill_per_request),
+        cmocka_unit_test(s1_masks_of_every_rank),
+        cmocka_unit_test(s2_decode),
+        cmocka_unit_test(s3_decode_in_a_graph),
+        cmocka_unit_test(s4_target_verify),
+        cmocka_unit_test(s8_window_by_tokens),
+        cmocka_unit_test(s8_window_by_mask),
+        cmocka_unit_test(s8_wide_heads_packed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* call_patterns_training.c — how frameworks call fusion_attention (spec fusion-attention, end of 12): BSND without
- * mask, BSND and TND with the 2048 x 2048 mask, SBH with a mask of every cell and tokens, tiles of ring
- * attention. */
+/* call_patterns_training.c — how frameworks call fusion_attention (spec fusion-attention, end of
+ * 12): BSND without mask, BSND and TND with the 2048 x 2048 mask, SBH with a mask of every cell and
+ * tokens, tiles of ring attention. */
 #include "api/call_pattern.h"
 #include "api/fusion_case.h"
 
@@ -50,7 +50,8 @@ static void t12_tnd_causal(void **state)
     for (int real = 0; real < pattern_sizes(SLOW); real++)
         for (int mode = 2; mode <= 3; mode++) {
             const int heads = real ? 16 : 4, d = real ? 128 : 32;
-            fusion_case *c = packed_case(FATTN_BF16, 5, lengths[real], lengths[real], 0, heads, heads, d, d);
+            fusion_case *c =
+                packed_case(FATTN_BF16, 5, lengths[real], lengths[real], 0, heads, heads, d, d);
             c->sampled = real, c->a.scale = 1 / sqrt(d);
             c->mode = mode, c->a.sparse_mode = mode, c->a.atten_mask = triu_mask(FATTN_BOOL, 2);
             if (mode == 3) c->a.softmax_layout = "TND";
@@ -78,7 +79,7 @@ static void t12_sbh_dense_mask(void **state)
     }
 }
 
-/* ---- ring attention --------------------------------------------------------------------------------- */
+/* ---- ring attention -------------------------------------------------------------------------- */
 
 enum { TILES = 3 };
 
@@ -100,7 +101,8 @@ static fusion_case *tile_case(const fusion_case *whole, int q, int k, int rows)
     c->sq = c->skv = c->rows = rows, c->mode = q == k ? 3 : 1;
     for (int b = 0; b < c->b; b++) c->q_len[b] = c->k_len[b] = rows;
     c->a.query = tile_of(whole->a.query, q * rows, rows);
-    c->a.key = tile_of(whole->a.key, k * rows, rows), c->a.value = tile_of(whole->a.value, k * rows, rows);
+    c->a.key = tile_of(whole->a.key, k * rows, rows),
+    c->a.value = tile_of(whole->a.value, k * rows, rows);
     c->a.atten_mask = q == k ? triu_mask(FATTN_BOOL, 2) : NULL;
     c->a.sparse_mode = q == k ? 3 : 0;
     c->a.attention_out = c->a.softmax_max = c->a.softmax_sum = NULL;
@@ -119,7 +121,8 @@ static void ring_step(ring_state *have, const fusion_case *tile)
     a.cur_attn_out = tile->a.attention_out, a.cur_softmax_max = tile->a.softmax_max;
     a.cur_softmax_sum = tile->a.softmax_sum;
     a.input_layout = "SBH";
-    a.attn_out = tensor_like(have->out), a.softmax_max = tensor_like(have->max), a.softmax_sum = tensor_like(have->sum);
+    a.attn_out = tensor_like(have->out), a.softmax_max = tensor_like(have->max),
+    a.softmax_sum = tensor_like(have->sum);
     EXPECT_OK(fattn_ring_attention_update(plain_context(), &a), "ring");
     *have = (ring_state){a.attn_out, a.softmax_max, a.softmax_sum};
 }
@@ -141,7 +144,8 @@ static void check_ring_rows(fusion_case *whole, int q, int rows, const ring_stat
                     const double have = get3(got->out, i, b, h * whole->dv + x);
                     const double spare = TILES * (row.bound[x] + 0x1p-22);
                     if (!close_out(FATTN_F32, have, row.out[x], row.bound[x] + spare))
-                        fail_msg("ring: out[%d,%d,%d] of tile %d is %.9g, not %.9g", i, b, h, q, have, row.out[x]);
+                        fail_msg("ring: out[%d,%d,%d] of tile %d is %.9g, not %.9g", i, b, h, q,
+                                 have, row.out[x]);
                 }
             }
 }
@@ -151,15 +155,20 @@ static void t12_ring_tiles(void **state)
     (void)state;
     for (int real = 0; real < pattern_sizes(SLOW); real++) {
         const int rows = real ? 512 : 19, heads = real ? 8 : 2, d = real ? 128 : 16;
-        fusion_case *whole = dense_case("SBH", FATTN_F32, 2, heads, heads, TILES * rows, TILES * rows, d, d);
+        fusion_case *whole =
+            dense_case("SBH", FATTN_F32, 2, heads, heads, TILES * rows, TILES * rows, d, d);
         whole->mode = 3, whole->sampled = real, whole->a.scale = 1 / sqrt(d);
         for (int q = 0; q < TILES; q++) {
             ring_state have = {0};
-            for (int step = 0; step <= q; step++) { /* own keys first, then those that come around */
+            for (int step = 0; step <= q;
+                 step++) { /* own keys first, then those that come around */
                 fusion_case *tile = tile_case(whole, q, q - step, rows);
                 check_case(tile, step ? "ring tile" : "diagonal ring tile");
-                if (step) ring_step(&have, tile);
-                else have = (ring_state){tile->a.attention_out, tile->a.softmax_max, tile->a.softmax_sum};
+                if (step)
+                    ring_step(&have, tile);
+                else
+                    have = (ring_state){tile->a.attention_out, tile->a.softmax_max,
+                                        tile->a.softmax_sum};
             }
             check_ring_rows(whole, q, rows, &have);
         }
@@ -170,8 +179,9 @@ static void t12_ring_tiles(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(t12_bsnd_full),      cmocka_unit_test(t12_bsnd_causal), cmocka_unit_test(t12_tnd_causal),
-        cmocka_unit_test(t12_sbh_dense_mask), cmocka_unit_test(t12_ring_tiles),
+        cmocka_unit_test(t12_bsnd_full),  cmocka_unit_test(t12_bsnd_causal),
+        cmocka_unit_test(t12_tnd_causal), cmocka_unit_test(t12_sbh_dense_mask),
+        cmocka_unit_test(t12_ring_tiles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

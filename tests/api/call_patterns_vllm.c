@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* call_patterns_vllm.c — the calls of vllm-ascend with grouped heads, vision towers and bias (spec inference
- * 15.1: A1-A6, A13, A14). */
+/* call_patterns_vllm.c — the calls of vllm-ascend with grouped heads, vision towers and bias (spec
+ * inference 15.1: A1-A6, A13, A14). */
 #include "api/call_pattern.h"
 
 typedef fattn_fused_infer_attention_score_args v1_args;
@@ -8,13 +8,29 @@ typedef fattn_fused_infer_attention_score_v2_args v2_args;
 
 static const double SCALE_128 = 0.08838834764831845; /* 1 / sqrt(128) */
 
-/* ---- A1, A3: nothing cached ----------------------------------------------------------------------- */
+/* ---- A1, A3: nothing cached ------------------------------------------------------------------ */
 
 static const pattern dense_prefill[2] = {
-    {.name = "A1", .dtype = FATTN_BF16, .in = "TND", .batch = 4, .heads = 4, .kv_heads = 1, .d = 128,
-     .d_v = 128, .q_len = {5, 1, 17, 2}, .kv_len = {5, 1, 17, 2}},
-    {.name = "A1, real size", .dtype = FATTN_BF16, .in = "TND", .batch = 5, .heads = 32, .kv_heads = 8, .d = 128,
-     .d_v = 128, .q_len = {1024, 1, 700, 257, 66}, .kv_len = {1024, 1, 700, 257, 66}},
+    {.name = "A1",
+     .dtype = FATTN_BF16,
+     .in = "TND",
+     .batch = 4,
+     .heads = 4,
+     .kv_heads = 2,
+     .d = 128,
+     .d_v = 128,
+     .q_len = {5, 1, 17, 2},
+     .kv_len = {5, 1, 17, 2}},
+    {.name = "A1, real size",
+     .dtype = FATTN_BF16,
+     .in = "TND",
+     .batch = 5,
+     .heads = 32,
+     .kv_heads = 8,
+     .d = 128,
+     .d_v = 128,
+     .q_len = {1024, 1, 700, 257, 66},
+     .kv_len = {1024, 1, 700, 257, 66}},
 };
 
 static void a1_prefill_without_cache(void **state)
@@ -52,22 +68,30 @@ static void a3_encoder_without_mask(void **state)
     }
 }
 
-/* ---- A2, A4: rank-3 views of the cache ------------------------------------------------------------ */
+/* ---- A2, A4: rank-3 views of the cache ------------------------------------------------------- */
 
-/* A prefix hit, a decode, a later chunk, a speculation of 3; then decodes alone; then speculation alone. */
+/* A prefix hit, a decode, a later chunk, a speculation of 3; then decodes alone; then speculation
+ * alone. */
 static const pattern paged[2][3] = {
     {{.name = "mixed", .batch = 4, .q_len = {9, 1, 20, 4}, .kv_len = {140, 131, 20, 64}},
      {.name = "decode", .batch = 3, .q_len = {1, 1, 1}, .kv_len = {300, 1, 128}},
      {.name = "speculation", .batch = 2, .q_len = {4, 4}, .kv_len = {129, 4}}},
-    {{.name = "mixed, real size", .batch = 5, .q_len = {512, 1, 1024, 1, 4}, .kv_len = {2048, 4096, 1024, 77, 900}},
-     {.name = "decode, real size", .batch = 6, .q_len = {1, 1, 1, 1, 1, 1}, .kv_len = {4096, 1, 129, 2000, 8000, 512}},
+    {{.name = "mixed, real size",
+      .batch = 5,
+      .q_len = {512, 1, 1024, 1, 4},
+      .kv_len = {2048, 4096, 1024, 77, 900}},
+     {.name = "decode, real size",
+      .batch = 6,
+      .q_len = {1, 1, 1, 1, 1, 1},
+      .kv_len = {4096, 1, 129, 2000, 8000, 512}},
      {.name = "speculation, real size", .batch = 3, .q_len = {4, 4, 4}, .kv_len = {4096, 700, 4}}},
 };
 
 static pattern paged_pattern(int real, int which)
 {
     pattern p = paged[real][which];
-    p.dtype = FATTN_BF16, p.in = "TND", p.keys = BNBSH, p.block = 128, p.unused = -1, p.seed = 21u + (unsigned)which;
+    p.dtype = FATTN_BF16, p.in = "TND", p.keys = BNBSH, p.block = 128, p.unused = -1,
+    p.seed = 21u + (unsigned)which;
     p.heads = real ? 32 : 4, p.kv_heads = real ? 8 : 2, p.d = p.d_v = 128, p.scale = SCALE_128;
     return p;
 }
@@ -90,7 +114,8 @@ static void a2_cached_prefill_and_decode(void **state)
             v1_args a;
             p.mode = 3;
             pattern_tensors(&p);
-            assert_ptr_equal((char *)p.k->data + tensor_bytes(p.k), p.v->data); /* views of one cache */
+            assert_ptr_equal((char *)p.k->data + tensor_bytes(p.k),
+                             p.v->data); /* views of one cache */
             paged_args(&p, &a);
             a.sparse_mode = 3;
             pattern_run_v1(&p, &a);
@@ -115,7 +140,7 @@ static void a4_sliding_window(void **state)
         }
 }
 
-/* ---- A5: gpt-oss ------------------------------------------------------------------------------------ */
+/* ---- A5: gpt-oss ----------------------------------------------------------------------------- */
 
 /* 64 heads of 64 columns; every other layer has a window of 128. */
 static void a5_sinks(void **state)
@@ -126,7 +151,8 @@ static void a5_sinks(void **state)
             for (int mode = 3; mode <= 4; mode++) {
                 pattern p = paged_pattern(real, which);
                 v2_args a;
-                p.heads = real ? 64 : 16, p.kv_heads = real ? 8 : 2, p.d = p.d_v = 64, p.scale = 0.125;
+                p.heads = real ? 64 : 16, p.kv_heads = real ? 8 : 2, p.d = p.d_v = 64,
+                p.scale = 0.125;
                 p.mode = mode, p.pre = 128, p.next = 0;
                 pattern_tensors(&p);
                 pattern_v2(&p, &a);
@@ -142,18 +168,19 @@ static void a5_sinks(void **state)
             }
 }
 
-/* ---- A6: a captured graph --------------------------------------------------------------------------- */
+/* ---- A6: a captured graph -------------------------------------------------------------------- */
 
 enum { STEPS = 3 };
 
-/* Buffers and workspace are for the longest lists; the last two requests are padding with one key. */
+/* Buffers and workspace are for the longest lists; the last two requests are padding with one key.
+ */
 static void step_lengths(pattern *p, const int *longest, int step)
 {
     for (int b = 0; b < p->batch; b++) p->kv_len[b] = 1 + (longest[b] - 1) * (STEPS - step) / STEPS;
 }
 
-/* The workspace is asked for once; replays bring new lists for the same buffers, and the dummy softmax_lse of the
- * query's dtype stays as it is. */
+/* The workspace is asked for once; replays bring new lists for the same buffers, and the dummy
+ * softmax_lse of the query's dtype stays as it is. */
 static void a6_graph_replay(void **state)
 {
     (void)state;
@@ -166,7 +193,8 @@ static void a6_graph_replay(void **state)
         p.batch += 2, p.dummies = 2;
         pattern_tensors(&p);
         paged_args(&p, &a);
-        fattn_tensor *lse = tensor_new(p.dtype, 3, 1, 1), *out = tensor_new(p.dtype, 0, 3, p.batch, p.heads, p.d);
+        fattn_tensor *lse = tensor_new(p.dtype, 3, 1, 1),
+                     *out = tensor_new(p.dtype, 0, 3, p.batch, p.heads, p.d);
         const double before = get1(lse, 0);
         a.attention_out = p.out = out, a.softmax_lse = lse;
         a.sparse_mode = 3, a.pre_tokens = a.next_tokens = 2147483647;
@@ -183,15 +211,23 @@ static void a6_graph_replay(void **state)
     }
 }
 
-/* ---- A13: vision towers ----------------------------------------------------------------------------- */
+/* ---- A13: vision towers ---------------------------------------------------------------------- */
 
 /* Many segments (windows of 16 or 64 patches); heads of 80 or 72 columns in 128, the rest zeros. */
 static pattern vision(int real, fattn_dtype dtype)
 {
-    pattern p = {.name = "A13", .dtype = dtype, .in = "TND", .batch = real ? 24 : 9, .heads = real ? 16 : 2,
-                 .d = 128, .d_v = 128, .scale = 1 / sqrt(80.0), .seed = 9};
+    pattern p = {.name = "A13",
+                 .dtype = dtype,
+                 .in = "TND",
+                 .batch = real ? 24 : 9,
+                 .heads = real ? 16 : 2,
+                 .d = 128,
+                 .d_v = 128,
+                 .scale = 1 / sqrt(80.0),
+                 .seed = 9};
     p.kv_heads = p.heads;
-    for (int b = 0; b < p.batch; b++) p.q_len[b] = p.kv_len[b] = (real ? 64 : 8) - (b % 4 == 3 ? 5 : 0);
+    for (int b = 0; b < p.batch; b++)
+        p.q_len[b] = p.kv_len[b] = (real ? 64 : 8) - (b % 4 == 3 ? 5 : 0);
     pattern_tensors(&p);
     return p;
 }
@@ -219,7 +255,8 @@ static void a13_vision_tower(void **state)
             pattern_run_v1(&p, &a); /* eager */
             for (int64_t s = 0; s < p.out->shape[0]; s++) assert_true(get3(p.out, s, 1, 80) == 0);
             const fattn_tensor *eager = p.out;
-            a.attention_out = p.out = tensor_like(eager), a.softmax_lse = tensor_new(p.dtype, 1, 1, 1);
+            a.attention_out = p.out = tensor_like(eager),
+            a.softmax_lse = tensor_new(p.dtype, 1, 1, 1);
             void *workspace = pattern_workspace(&a, &bytes);
             pattern_replay(&p, &a, workspace, bytes);
             free(workspace);
@@ -228,7 +265,7 @@ static void a13_vision_tower(void **state)
         }
 }
 
-/* ---- A14: relative position bias --------------------------------------------------------------------- */
+/* ---- A14: relative position bias ------------------------------------------------------------- */
 
 /* Everything else is default: next_tokens 0 without a mask hides nothing. */
 static void a14_relative_bias(void **state)
@@ -237,13 +274,23 @@ static void a14_relative_bias(void **state)
     for (int real = 0; real < pattern_sizes(SLOW); real++)
         for (int bias = 0; bias < 2; bias++) {
             const int s = real ? 577 : 21;
-            pattern p = {.name = "A14", .dtype = FATTN_F16, .in = "BNSD", .batch = 2, .heads = real ? 12 : 3,
-                         .kv_heads = real ? 12 : 3, .d = 64, .d_v = 64, .q_len = {s, s}, .kv_len = {s, s}, .scale = 0.125};
+            pattern p = {.name = "A14",
+                         .dtype = FATTN_F16,
+                         .in = "BNSD",
+                         .batch = 2,
+                         .heads = real ? 12 : 3,
+                         .kv_heads = real ? 12 : 3,
+                         .d = 64,
+                         .d_v = 64,
+                         .q_len = {s, s},
+                         .kv_len = {s, s},
+                         .scale = 0.125};
             fattn_prompt_flash_attention_args a;
             fattn_tensor shape;
             pattern_tensors(&p);
             fattn_prompt_flash_attention_args_init(&a);
-            a.query = p.q, a.key = p.k, a.value = p.v, a.num_heads = p.heads, a.scale_value = p.scale;
+            a.query = p.q, a.key = p.k, a.value = p.v, a.num_heads = p.heads,
+            a.scale_value = p.scale;
             a.input_layout = "BNSD";
             if (bias) a.pse_shift = p.pse = tensor_new(FATTN_F16, 8, 4, p.batch, p.heads, s, s);
             EXPECT_OK(fattn_prompt_flash_attention_shapes(plain_context(), &a, &shape), "A14");
@@ -257,10 +304,14 @@ static void a14_relative_bias(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a1_prefill_without_cache), cmocka_unit_test(a2_cached_prefill_and_decode),
-        cmocka_unit_test(a3_encoder_without_mask),  cmocka_unit_test(a4_sliding_window),
-        cmocka_unit_test(a5_sinks),                 cmocka_unit_test(a6_graph_replay),
-        cmocka_unit_test(a13_vision_tower),         cmocka_unit_test(a14_relative_bias),
+        cmocka_unit_test(a1_prefill_without_cache),
+        cmocka_unit_test(a2_cached_prefill_and_decode),
+        cmocka_unit_test(a3_encoder_without_mask),
+        cmocka_unit_test(a4_sliding_window),
+        cmocka_unit_test(a5_sinks),
+        cmocka_unit_test(a6_graph_replay),
+        cmocka_unit_test(a13_vision_tower),
+        cmocka_unit_test(a14_relative_bias),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

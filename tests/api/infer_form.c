@@ -238,7 +238,8 @@ static void make_books(form *f)
     f->k = book(f, 2, f->kv_heads, f->kv_room, f->d + f->rope);
     f->v = book(f, 3, f->kv_heads, f->kv_room, f->d_v);
     share_keys(f);
-    f->q_numbers = numbers_of(f->q), f->k_numbers = numbers_of(f->k), f->v_numbers = numbers_of(f->v);
+    f->q_numbers = numbers_of(f->q);
+    f->k_numbers = numbers_of(f->k), f->v_numbers = numbers_of(f->v);
 }
 
 void form_make(form *f)
@@ -253,7 +254,8 @@ void form_make(form *f)
     if (f->prefix) make_prefix(f);
     const bool cached = f->kv == KV_BNBSH || f->kv == KV_BNNBSD || f->kv == KV_NZ;
     a->actual_seq_qlen = lengths(f, f->q_len, f->packed, 0);
-    if (!f->exact || f->kv != KV_LIST) a->actual_seq_kvlen = lengths(f, f->kv_len, f->packed && !cached, f->prefix);
+    if (!f->exact || f->kv != KV_LIST)
+        a->actual_seq_kvlen = lengths(f, f->kv_len, f->packed && !cached, f->prefix);
     if (f->q_pad >= 0) f->padding[0] = form_rows(f->q_pad);
     if (f->kv_pad >= 0) f->padding[1] = form_rows(f->kv_pad);
     make_cells(f);

@@ -29,7 +29,7 @@ typedef struct form {
     int q_pad, kv_pad; /* left padding: rows behind the data; -1 = none */
     int mode, pre, next;
     bool sink, lse, pse, mask;
-    bool exact; /* lists and prefix are as long as their keys, and the lengths that say so are left out */
+    bool exact;        /* lists and prefix are as long as their keys; no length says so */
     bool split_rope; /* false: the rope columns are columns of query and key */
     int q_room, kv_room; /* extents of the S axes, and of the books */
     /* made */

@@ -48,7 +48,8 @@ typedef struct where {
 } where;
 
 /* Row s of head h in the numbers of a book. */
-static const double *row_of(const double *numbers, int b, int h, int s, int heads, int room, int columns)
+static const double *row_of(const double *numbers, int b, int h, int s, int heads, int room,
+                            int columns)
 {
     return numbers + (((int64_t)b * heads + h) * room + s) * columns;
 }
@@ -56,7 +57,8 @@ static const double *row_of(const double *numbers, int b, int h, int s, int head
 static double value_of(const void *self, int key, int column)
 {
     const where *w = self;
-    return row_of(w->f->v_numbers, w->b, w->g, key, w->f->kv_heads, w->f->kv_room, w->f->d_v)[column];
+    const form *f = w->f;
+    return row_of(f->v_numbers, w->b, w->g, key, f->kv_heads, f->kv_room, f->d_v)[column];
 }
 
 static void add_key(const form *f, int b, int h, int g, int i, int j, naive_row *row)

@@ -49,7 +49,8 @@ static void absorbed_decode(void **state)
         for (int kv = KV_BNBSH; kv <= KV_NZ; kv++) {
             form f = form_usual(mla[l], (kv_form)kv, 77u + (unsigned)(l * 3 + kv));
             f.dtype = FATTN_BF16, f.heads = 2, f.kv_heads = 1, f.d = 512, f.d_v = 512;
-            f.rope = 64, f.split_rope = true, f.mode = 3, f.block = 16, f.q_room = 16, f.kv_room = 600;
+            f.rope = 64, f.split_rope = true, f.mode = 3, f.block = 16;
+            f.q_room = 16, f.kv_room = 600;
             memcpy(f.q_len, q_len, sizeof q_len), memcpy(f.kv_len, kv_len, sizeof kv_len);
             form_run(f);
         }
@@ -65,8 +66,10 @@ static void lengths_left_out(void **state)
             for (int mode = 0; mode <= 3; mode += 3) {
                 if (strchr(layouts[l], 'T') && kv == KV_LIST) continue;
                 form f = form_usual(layouts[l], (kv_form)kv, seed++);
-                f.op = V1, f.mode = mode, f.exact = true, f.prefix = seed % 3 ? form_random(1, 40) : 0;
-                for (int b = 0; b < FORM_BATCH; b++) f.kv_len[b] = f.prefix + form_random(0, KV_MOST - 41);
+                f.op = V1, f.mode = mode, f.exact = true;
+                f.prefix = seed % 3 ? form_random(1, 40) : 0;
+                for (int b = 0; b < FORM_BATCH; b++)
+                    f.kv_len[b] = f.prefix + form_random(0, KV_MOST - 41);
                 form_run(f);
             }
 }
@@ -242,7 +245,7 @@ static void padding_beyond_the_keys(void **state)
     }
 }
 
-/* NSD: one sequence without a batch axis; its shapes and lists. Its numbers: every_layout and others. */
+/* NSD: shapes and lists of one sequence without a batch axis; its numbers are among the forms. */
 static void nsd(void **state)
 {
     (void)state;

@@ -224,9 +224,9 @@ static void case_f11(void **state)
 {
     (void)state;
     v1_args a;
-    pattern p = {.name = "F11", .dtype = FATTN_F16, .in = "TND", .out_axes = "TND", .batch = 1, .heads = 16,
-                 .kv_heads = 1, .d = 192, .d_v = 128, .q_len = {1}, .kv_len = {69}, .keys = BNBSH, .block = 128,
-                 .scale = 1 / sqrt(192.0)};
+    pattern p = {.name = "F11", .dtype = FATTN_F16, .in = "TND", .out_axes = "TND"};
+    p.batch = 1, p.heads = 16, p.kv_heads = 1, p.d = 192, p.d_v = 128, p.q_len[0] = 1, p.kv_len[0] = 69;
+    p.keys = BNBSH, p.block = 128, p.scale = 1 / sqrt(192.0);
     p.q = tensor_new(FATTN_F16, 1, 3, 1, 16, 192);
     p.k = tensor_new(FATTN_F16, 2, 3, 1, 128, 192), p.v = tensor_new(FATTN_F16, 3, 3, 1, 128, 128);
     p.table = tensor_new(FATTN_I32, 0, 2, 1, 32);
@@ -237,7 +237,8 @@ static void case_f11(void **state)
     a.actual_seq_lengths = list_of(1, 1), a.actual_seq_lengths_kv = list_of(1, 69);
     pattern_run_v1(&p, &a);
     put2(p.table, 0, 0, 3);
-    expect_refused(fattn_fused_infer_attention_score(plain_context(), &a), FATTN_E_ARG, "block_table", "F11");
+    expect_refused(fattn_fused_infer_attention_score(plain_context(), &a), FATTN_E_ARG,
+                   "block_table", "F11");
     harness_reset();
 }
 
