@@ -16,8 +16,8 @@ typedef enum keys_in { DENSE_KEYS, BNBSH, BNNBSD, NZ } keys_in;
 typedef struct pattern {
     const char *name;
     fattn_dtype dtype;
-    const char *in,
-        *out_axes; /* axes of query (and dense keys) and of attention_out; NULL: as query */
+    const char *in;       /* axes of query and dense keys */
+    const char *out_axes; /* axes of attention_out; NULL: as query */
     int batch, heads, kv_heads, d, rope, d_v;
     int q_len[PATTERN_BATCH], kv_len[PATTERN_BATCH];
     int q_room, kv_room; /* layouts with S: its extents; 0 = the longest */

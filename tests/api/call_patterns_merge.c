@@ -37,7 +37,7 @@ static void check_merged_row(const merged *m, int b, int h, int i, int64_t at)
     static naive_row whole, part[PARTS];
     for (int k = 0; k < m->n; k++) pattern_row(&m->parts[k], 1, b, h, i, &part[k]);
     pattern_row(m->parts, m->n, b, h, i, &whole);
-    double lse_error = UNIT * fabs(whole.lse);
+    double lse_error = whole.keys > 0 ? UNIT * fabs(whole.lse) : 0; /* no key: exactly +inf */
     for (int k = 0; k < m->n; k++) lse_error = fmax(lse_error, 2 * part[k].stats_bound);
     for (int c = 0; c < whole.columns; c++) {
         double most = 0;
@@ -78,9 +78,8 @@ static void widen(merge_inputs *m, int k, const fattn_tensor *out, const fattn_t
                   bool apart)
 {
     const int d = (int)out->shape[2], heads = (int)out->shape[1], rows = (int)out->shape[0] * heads;
-    fattn_tensor *both = tensor_new(FATTN_F32, 0, 2, rows, d + 1),
-                 *rows_out = harness_alloc(sizeof *both);
-    fattn_tensor *rows_lse = harness_alloc(sizeof *both);
+    fattn_tensor *both = tensor_new(FATTN_F32, 0, 2, rows, d + 1);
+    fattn_tensor *rows_out = harness_alloc(sizeof *both), *rows_lse = harness_alloc(sizeof *both);
     for (int r = 0; r < rows; r++) {
         for (int c = 0; c < d; c++) put2(both, r, c, get3(out, r / heads, r % heads, c));
         put2(both, r, d, get3(lse, r / heads, r % heads, 0));
