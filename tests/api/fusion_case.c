@@ -229,7 +229,7 @@ static void empty_row(const fusion_case *c, const where *w, int i, naive_row *ro
     }
 }
 
-static void naive(const fusion_case *c, int b, int h, int i, naive_row *row)
+void case_row(const fusion_case *c, int b, int h, int i, naive_row *row)
 {
     const where w = {c, b, h};
     row->keys = 0, row->columns = c->dv, row->d = c->d + c->dr;
@@ -256,7 +256,7 @@ int64_t stat_at(const fusion_case *c, int b, int h, int i)
 static void check_row(const fusion_case *c, int b, int h, int i, const char *what)
 {
     static naive_row row;
-    naive(c, b, h, i, &row);
+    case_row(c, b, h, i, &row);
     for (int x = 0; x < c->dv; x++) {
         const double got = cell_of(c, c->a.attention_out, c->q0, b, i, h, x, c->dv);
         if (!close_out(c->dtype, got, row.out[x], row.bound[x]))
@@ -295,6 +295,13 @@ static void check_tail(const fusion_case *c, const char *what)
             fail_msg("%s: statistics past the sequences are not 0", what);
 }
 
+static int64_t rows_in(const fusion_case *c)
+{
+    int64_t rows = 0;
+    for (int b = 0; b < c->b; b++) rows += (int64_t)c->n * c->q_len[b];
+    return rows;
+}
+
 fattn_status call_case(fusion_case *c)
 {
     fattn_tensor shapes[3];
@@ -309,13 +316,14 @@ fattn_status call_case(fusion_case *c)
 
 void check_case(fusion_case *c, const char *what)
 {
-    int64_t numels = -1, pairs = 0;
+    int64_t numels = -1, pairs = 0, at = 0;
     c->a.numels = &numels;
     EXPECT_OK(call_case(c), "%s", what);
     for (int b = 0; b < c->b; b++) {
         pairs += (int64_t)c->q_len[b] * c->k_len[b];
         for (int h = 0; h < c->n; h++)
-            for (int i = 0; i < c->q_len[b]; i++) check_row(c, b, h, i, what);
+            for (int i = 0; i < c->q_len[b]; i++)
+                if (!c->sampled || sampled(at++, rows_in(c))) check_row(c, b, h, i, what);
     }
     check_tail(c, what);
     if (numels != pairs * c->n)

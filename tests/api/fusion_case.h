@@ -27,6 +27,7 @@ typedef struct fusion_case {
     int special;   /* sequence with the band of modes 7 and 8 */
     bool strict;
     bool mean; /* strict: rows without a key hold a mean */
+    bool sampled; /* too many rows to compare them all */
 } fusion_case;
 
 /* Dense tensors of random values in layout `layout`, outputs from _shapes(). */
@@ -38,6 +39,8 @@ fusion_case *packed_case(fattn_dtype dtype, int b, const int *q_len, const int *
 
 /* Allocates outputs by _shapes(), calls, compares every element of every output. */
 void check_case(fusion_case *c, const char *what);
+/* One row by the formula. */
+void case_row(const fusion_case *c, int b, int h, int i, naive_row *row);
 /* Only calls. */
 fattn_status call_case(fusion_case *c);
 /* Position of (b, head, i) in the statistics, 8 copies each. */

@@ -117,6 +117,13 @@ void put(const fattn_tensor *t, const int64_t *index, double x)
     store(t, offset_of(t, index), x);
 }
 
+void get_run(const fattn_tensor *t, const int64_t *index, int n, double *into)
+{
+    const int64_t step = t->strides[t->rank - 1], at = offset_of(t, index);
+    assert_true(n > 0 && index[t->rank - 1] + n <= t->shape[t->rank - 1]);
+    for (int i = 0; i < n; i++) into[i] = load(t, at + i * step);
+}
+
 double get1(const fattn_tensor *t, int64_t a) { return get(t, (int64_t[]){a}); }
 double get2(const fattn_tensor *t, int64_t a, int64_t b) { return get(t, (int64_t[]){a, b}); }
 double get3(const fattn_tensor *t, int64_t a, int64_t b, int64_t c)
@@ -289,6 +296,11 @@ fattn_int_array list_of(int count, ...)
     return (fattn_int_array){data, count};
 }
 
+bool sampled(int64_t at, int64_t total)
+{
+    return at == 0 || at == total - 1 || hash((uint32_t)at) % (uint64_t)total < 64;
+}
+
 /* ---- contexts
  * ------------------------------------------------------------------------------------ */
 
@@ -343,6 +355,22 @@ void expect_refused(fattn_status status, fattn_status wanted, const char *argume
         fail_msg("%s: the sentence says nothing: %s", what, sentence);
 }
 
+void call_v1(fattn_fused_infer_attention_score_args *a, const char *what)
+{
+    fattn_tensor shapes[2];
+    EXPECT_OK(fattn_fused_infer_attention_score_shapes(plain_context(), a, shapes), "%s", what);
+    a->attention_out = tensor_like(&shapes[0]), a->softmax_lse = tensor_like(&shapes[1]);
+    EXPECT_OK(fattn_fused_infer_attention_score(plain_context(), a), "%s", what);
+}
+
+void call_v2(fattn_fused_infer_attention_score_v2_args *a, const char *what)
+{
+    fattn_tensor shapes[2];
+    EXPECT_OK(fattn_fused_infer_attention_score_v2_shapes(plain_context(), a, shapes), "%s", what);
+    a->attention_out = tensor_like(&shapes[0]), a->softmax_lse = tensor_like(&shapes[1]);
+    EXPECT_OK(fattn_fused_infer_attention_score_v2(plain_context(), a), "%s", what);
+}
+
 /* ---- one row
  * ------------------------------------------------------------------------------------- */
 
@@ -351,6 +379,7 @@ static const double UNIT = 0x1p-24;
 void naive_finish(naive_row *row, double (*value)(const void *self, int key, int column),
                   const void *self)
 {
+    static double p[MOST_KEYS];
     double key_max = -INFINITY, key_sum = 0, most_sigma = 0, mean_sigma = 0;
     for (int j = 0; j < row->keys; j++) key_max = fmax(key_max, row->x[j]);
     row->max = fmax(key_max, row->sink);
@@ -358,21 +387,20 @@ void naive_finish(naive_row *row, double (*value)(const void *self, int key, int
     row->sum = key_sum + (isinf(row->sink) ? 0 : exp(row->sink - row->max));
     row->lse = row->max + log(key_sum);
     for (int j = 0; j < row->keys; j++) {
+        p[j] = exp(row->x[j] - row->max) / row->sum;
         most_sigma = fmax(most_sigma, row->sigma[j]);
-        mean_sigma += exp(row->x[j] - row->max) / row->sum * row->sigma[j];
+        mean_sigma += p[j] * row->sigma[j];
     }
     row->stats_bound =
         0x1p-19 * fmax(1, fabs(row->max)) + UNIT * (row->d + 2) * (most_sigma + mean_sigma);
     for (int c = 0; c < row->columns; c++) {
         double o = 0, spread = 0, absolute = 0;
-        for (int j = 0; j < row->keys; j++)
-            o += exp(row->x[j] - row->max) / row->sum * value(self, row->key[j], c);
+        for (int j = 0; j < row->keys; j++) o += p[j] * value(self, row->key[j], c);
         for (int j = 0; j < row->keys; j++) {
-            const double p = exp(row->x[j] - row->max) / row->sum;
             const double v = value(self, row->key[j], c);
-            absolute += p * fabs(v);
-            spread +=
-                p * fabs(v - o) * ((row->d + 2) * row->sigma[j] + fabs(row->x[j] - row->max) + 2);
+            absolute += p[j] * fabs(v);
+            spread += p[j] * fabs(v - o) *
+                      ((row->d + 2) * row->sigma[j] + fabs(row->x[j] - row->max) + 2);
         }
         row->out[c] = o;
         row->bound[c] = UNIT * (spread + (row->keys + 2) * (absolute + fabs(o)));
@@ -394,10 +422,15 @@ static double ulp(fattn_dtype dtype, double x)
     return ldexp(1.0, exponent - bits);
 }
 
-bool close_out(fattn_dtype dtype, double got, double want, double bound)
+double allowed_out(fattn_dtype dtype, double want, double bound)
 {
     const double share = dtype == FATTN_F16 || dtype == FATTN_BF16 ? 1.0 : 0.5;
-    return fabs(got - want) <= share * ulp(dtype, want) + 2 * bound;
+    return share * ulp(dtype, want) + 2 * bound;
+}
+
+bool close_out(fattn_dtype dtype, double got, double want, double bound)
+{
+    return fabs(got - want) <= allowed_out(dtype, want, bound);
 }
 
 bool close_stat(double got, double want, double bound)

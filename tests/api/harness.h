@@ -14,7 +14,7 @@
 
 #include "fattn/fattn.h"
 
-enum { MOST_KEYS = 4096, MOST_COLUMNS = 512 };
+enum { MOST_KEYS = 8192, MOST_COLUMNS = 512 };
 
 /* ---- tensors: memory lives until harness_reset()
  * ------------------------------------------------- */
@@ -32,6 +32,8 @@ fattn_tensor *tensor_spread(const fattn_tensor *t);
 int64_t tensor_count(const fattn_tensor *t);
 size_t tensor_bytes(const fattn_tensor *t);
 double get(const fattn_tensor *t, const int64_t *index);
+/* `n` elements along the last axis, beginning at index. */
+void get_run(const fattn_tensor *t, const int64_t *index, int n, double *into);
 void put(const fattn_tensor *t, const int64_t *index, double value);
 double get1(const fattn_tensor *t, int64_t a);
 double get2(const fattn_tensor *t, int64_t a, int64_t b);
@@ -54,6 +56,9 @@ fattn_tensor *tensor_layout(fattn_dtype dtype, unsigned seed, const char *letter
                             int n, int d);
 
 fattn_int_array list_of(int count, ...); /* int64 from ints */
+
+/* Number `at` of `total` is one of about 64, and always if it is the first or the last. */
+bool sampled(int64_t at, int64_t total);
 
 /* ---- contexts
  * ------------------------------------------------------------------------------------ */
@@ -80,6 +85,10 @@ const char *warning_text(const char *place);
 void expect_refused(fattn_status status, fattn_status wanted, const char *argument,
                     const char *what);
 
+/* Gives the call its outputs by _shapes() and makes it. */
+void call_v1(fattn_fused_infer_attention_score_args *a, const char *what);
+void call_v2(fattn_fused_infer_attention_score_v2_args *a, const char *what);
+
 /* ---- one row in double
  * --------------------------------------------------------------------------- */
 
@@ -101,6 +110,7 @@ void naive_finish(naive_row *row, double (*value)(const void *self, int key, int
                   const void *self);
 
 /* |got - want| within the bound of the contract for this storage. */
+double allowed_out(fattn_dtype dtype, double want, double bound);
 bool close_out(fattn_dtype dtype, double got, double want, double bound);
 bool close_stat(double got, double want, double bound);
 

@@ -81,7 +81,7 @@ static fattn_tensor_array list(const form *f, const fattn_tensor *book, int d)
     const fattn_tensor **items = harness_alloc((size_t)f->batch * sizeof *items);
     for (int b = 0; b < f->batch; b++) {
         const int own = f->kv_len[b] - f->prefix;
-        fattn_tensor *t = form_tensor(f->dtype, f->in, 1, own + b, f->kv_heads, d);
+        fattn_tensor *t = form_tensor(f->dtype, f->in, 1, own + (f->exact ? 0 : b), f->kv_heads, d);
         fill(t, (double)NAN);
         copy_rows(book, b, f->kv_heads, f->prefix, own, 0, d, t, f->in, 0, 0);
         items[b] = t;
@@ -202,14 +202,14 @@ static void make_keys(form *f)
 
 static void make_prefix(form *f)
 {
-    const int d = f->d + f->rope;
-    fattn_tensor *k = form_tensor(f->dtype, f->in, 1, f->prefix + 1, f->kv_heads, d);
-    fattn_tensor *v = form_tensor(f->dtype, f->in, 1, f->prefix + 1, f->kv_heads, f->d_v);
+    const int d = f->d + f->rope, rows = f->prefix + (f->exact ? 0 : 1);
+    fattn_tensor *k = form_tensor(f->dtype, f->in, 1, rows, f->kv_heads, d);
+    fattn_tensor *v = form_tensor(f->dtype, f->in, 1, rows, f->kv_heads, f->d_v);
     fill(k, (double)NAN), fill(v, (double)NAN);
     copy_rows(f->k, 0, f->kv_heads, 0, f->prefix, 0, d, k, f->in, 0, 0);
     copy_rows(f->v, 0, f->kv_heads, 0, f->prefix, 0, f->d_v, v, f->in, 0, 0);
     f->shared[0] = k, f->shared[1] = v;
-    f->shared_len = list_of(1, f->prefix);
+    if (!f->exact) f->shared_len = list_of(1, f->prefix);
 }
 
 const fattn_tensor *form_rows(int rows)
@@ -217,6 +217,15 @@ const fattn_tensor *form_rows(int rows)
     fattn_tensor *t = tensor_new(FATTN_I64, 0, 1, 1);
     put1(t, 0, rows);
     return t;
+}
+
+static const double *numbers_of(const fattn_tensor *book)
+{
+    const int64_t n = tensor_count(book);
+    double *numbers = harness_alloc((size_t)n * sizeof *numbers);
+    fattn_tensor flat = fattn_tensor_contiguous(book->data, book->dtype, 1, &n);
+    if (n > 0) get_run(&flat, (int64_t[]){0}, (int)n, numbers);
+    return numbers;
 }
 
 static void make_books(form *f)
@@ -229,6 +238,8 @@ static void make_books(form *f)
     f->k = book(f, 2, f->kv_heads, f->kv_room, f->d + f->rope);
     f->v = book(f, 3, f->kv_heads, f->kv_room, f->d_v);
     share_keys(f);
+    f->q_numbers = numbers_of(f->q);
+    f->k_numbers = numbers_of(f->k), f->v_numbers = numbers_of(f->v);
 }
 
 void form_make(form *f)
@@ -243,7 +254,8 @@ void form_make(form *f)
     if (f->prefix) make_prefix(f);
     const bool cached = f->kv == KV_BNBSH || f->kv == KV_BNNBSD || f->kv == KV_NZ;
     a->actual_seq_qlen = lengths(f, f->q_len, f->packed, 0);
-    a->actual_seq_kvlen = lengths(f, f->kv_len, f->packed && !cached, f->prefix);
+    if (!f->exact || f->kv != KV_LIST)
+        a->actual_seq_kvlen = lengths(f, f->kv_len, f->packed && !cached, f->prefix);
     if (f->q_pad >= 0) f->padding[0] = form_rows(f->q_pad);
     if (f->kv_pad >= 0) f->padding[1] = form_rows(f->kv_pad);
     make_cells(f);
@@ -370,6 +382,7 @@ form form_usual(const char *layout, kv_form kv, unsigned seed)
               .q_room = Q_MOST,
               .kv_room = KV_MOST};
     f.heads = f.kv_heads * form_random(1, 3);
+    if (!strpbrk(layout, "BT")) f.batch = 1;
     for (int b = 0; b < FORM_BATCH; b++) {
         f.q_len[b] = form_random(0, Q_MOST);
         f.kv_len[b] = form_random(f.q_len[b], KV_MOST);

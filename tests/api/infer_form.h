@@ -29,6 +29,7 @@ typedef struct form {
     int q_pad, kv_pad; /* left padding: rows behind the data; -1 = none */
     int mode, pre, next;
     bool sink, lse, pse, mask;
+    bool exact;        /* lists and prefix are as long as their keys; no length says so */
     bool split_rope; /* false: the rope columns are columns of query and key */
     int q_room, kv_room; /* extents of the S axes, and of the books */
     /* made */
@@ -36,12 +37,13 @@ typedef struct form {
     bool packed;
     fattn_tensor *q, *k, *v; /* books: [B,N,S,D+R], [B,Nkv,S,D+R], [B,Nkv,S,Dv] */
     fattn_tensor *tree, *sink_tensor, *pse_tensor, *mask_tensor;
+    const double *q_numbers, *k_numbers, *v_numbers; /* the books */
     fattn_fused_infer_attention_score_v2_args a; /* the common spelling */
     const fattn_tensor *padding[2], *shared[2];
     fattn_int_array shared_len;
 } form;
 
-/* Small, with random heads and lengths. */
+/* Small, with random heads and lengths; one sequence in layouts without B and T. */
 form form_usual(const char *layout, kv_form kv, unsigned seed);
 int form_random(int lo, int hi); /* of the sequence that form_usual() began */
 /* A tensor in `letters`. */

@@ -47,19 +47,27 @@ typedef struct where {
     int b, g;
 } where;
 
+/* Row s of head h in the numbers of a book. */
+static const double *row_of(const double *numbers, int b, int h, int s, int heads, int room,
+                            int columns)
+{
+    return numbers + (((int64_t)b * heads + h) * room + s) * columns;
+}
+
 static double value_of(const void *self, int key, int column)
 {
     const where *w = self;
-    return get4(w->f->v, w->b, w->g, key, column);
+    const form *f = w->f;
+    return row_of(f->v_numbers, w->b, w->g, key, f->kv_heads, f->kv_room, f->d_v)[column];
 }
 
 static void add_key(const form *f, int b, int h, int g, int i, int j, naive_row *row)
 {
+    const int d = f->d + f->rope;
+    const double *q = row_of(f->q_numbers, b, h, i, f->heads, f->q_room, d);
+    const double *k = row_of(f->k_numbers, b, g, j, f->kv_heads, f->kv_room, d);
     double s = 0, absolute = 0, bias = 0;
-    for (int c = 0; c < f->d + f->rope; c++) {
-        const double p = get4(f->q, b, h, i, c) * get4(f->k, b, g, j, c);
-        s += p, absolute += fabs(p);
-    }
+    for (int c = 0; c < d; c++) s += q[c] * k[c], absolute += fabs(q[c] * k[c]);
     if (f->pse) bias = get4(f->pse_tensor, b, h, form_first_row(f, b) + i, column_of(f, b, j));
     row->x[row->keys] = s * f->a.softmax_scale + bias;
     row->sigma[row->keys] = fabs(f->a.softmax_scale) * absolute + fabs(bias);

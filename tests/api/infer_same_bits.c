@@ -8,7 +8,7 @@ enum { ROWS = 70, KEYS = 400, NUMBERS = 1 << 18 };
 
 static double first_numbers[NUMBERS], numbers[NUMBERS];
 
-/* Every number that the form yields, in logical order. */
+/* Every number that the form yields, in logical order; so those of one sequence come first. */
 static size_t collect(const form *f, double *into)
 {
     size_t n = 0;
@@ -37,17 +37,25 @@ static void expect_same(const form *f, size_t n)
     char what[120];
     snprintf(what, sizeof what, "%s keys %d block %d prefix %d pads %d %d mode %d %s", f->layout, f->kv, f->block,
              f->prefix, f->q_pad, f->kv_pad, f->mode, fattn_dtype_name(f->dtype));
-    assert_int_equal(answer(*f, what, numbers), n);
-    if (memcmp(numbers, first_numbers, n * sizeof *numbers) == 0) return;
-    for (size_t i = 0; i < n; i++)
+    const size_t have = answer(*f, what, numbers);
+    if (f->batch == FORM_BATCH) assert_int_equal(have, n);
+    else assert_in_range(have, 1, n - 1);
+    if (memcmp(numbers, first_numbers, have * sizeof *numbers) == 0) return;
+    for (size_t i = 0; i < have; i++)
         if (memcmp(&numbers[i], &first_numbers[i], sizeof *numbers) != 0)
             fail_msg("%s: number %zu is %.9g, not %.9g", what, i, numbers[i], first_numbers[i]);
 }
 
 static const char *const layouts[] = {"BSH",       "BSND",      "TND",     "NTD",     "BNSD_BSND",
                                       "BSH_BNSD",  "BSND_BNSD", "NTD_TND", "TND_NTD", "BSH_NBSD",
-                                      "BSND_NBSD", "BNSD_NBSD", "BNSD"};
+                                      "BSND_NBSD", "BNSD_NBSD", "BNSD",    "NSD"};
 enum { LAYOUTS = sizeof layouts / sizeof *layouts };
+
+/* NSD holds the first sequence only. */
+static void take_layout(form *f, const char *layout)
+{
+    f->layout = layout, f->batch = strpbrk(layout, "BT") ? FORM_BATCH : 1;
+}
 
 static form base_form(fattn_dtype dtype, int mode, int rows)
 {
@@ -69,7 +77,7 @@ static void every_place(form f, size_t n)
         for (int kv = 0; kv < KV_FORMS; kv++) {
             const bool packed = strchr(layouts[l], 'T') != NULL;
             if (kv == KV_LIST && (packed || f.split_rope)) continue;
-            f.layout = layouts[l], f.kv = (kv_form)kv, f.block = kv == KV_NZ ? 128 : 33;
+            take_layout(&f, layouts[l]), f.kv = (kv_form)kv, f.block = kv == KV_NZ ? 128 : 33;
             expect_same(&f, n);
             if (kv != KV_DENSE || packed || f.prefix > 0) continue;
             f.op = V1, f.q_pad = 0, f.kv_pad = 15;
@@ -113,7 +121,7 @@ static void rope_parts_and_sinks(void **state)
         f.op = V2;
         for (int l = 0; l < LAYOUTS; l++)
             for (int kv = 0; kv < KV_LIST; kv++) {
-                f.layout = layouts[l], f.kv = (kv_form)kv, f.block = kv == KV_NZ ? 16 : 100;
+                take_layout(&f, layouts[l]), f.kv = (kv_form)kv, f.block = kv == KV_NZ ? 16 : 100;
                 expect_same(&f, n);
             }
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* infer_spec.c — what the specification prints: hand vectors (spec inference 18), cases of the vendor's tests
  * (14) at reduced batch, shapes of 2.1 and 1.6, outputs into given buffers and workspaces (8). */
-#include "api/harness.h"
+#include "api/call_pattern.h"
 
 typedef fattn_fused_infer_attention_score_args v1_args;
 typedef fattn_fused_infer_attention_score_v2_args v2_args;
@@ -11,23 +11,6 @@ static fattn_tensor *ones(fattn_dtype dtype, int rank, int a, int b, int c, int 
     fattn_tensor *t = rank == 3 ? tensor_new(dtype, 0, 3, a, b, c) : tensor_new(dtype, 0, 4, a, b, c, d);
     fill(t, 1);
     return t;
-}
-
-/* Gives `a` its outputs by _shapes() and calls. */
-static void call_v1(v1_args *a, const char *what)
-{
-    fattn_tensor shapes[2];
-    EXPECT_OK(fattn_fused_infer_attention_score_shapes(plain_context(), a, shapes), "%s", what);
-    a->attention_out = tensor_like(&shapes[0]), a->softmax_lse = tensor_like(&shapes[1]);
-    EXPECT_OK(fattn_fused_infer_attention_score(plain_context(), a), "%s", what);
-}
-
-static void call_v2(v2_args *a, const char *what)
-{
-    fattn_tensor shapes[2];
-    EXPECT_OK(fattn_fused_infer_attention_score_v2_shapes(plain_context(), a, shapes), "%s", what);
-    a->attention_out = tensor_like(&shapes[0]), a->softmax_lse = tensor_like(&shapes[1]);
-    EXPECT_OK(fattn_fused_infer_attention_score_v2(plain_context(), a), "%s", what);
 }
 
 static void expect_all(const fattn_tensor *t, double wanted, double tolerance, const char *what)
@@ -241,19 +224,21 @@ static void case_f11(void **state)
 {
     (void)state;
     v1_args a;
-    fattn_tensor *table = tensor_new(FATTN_I32, 0, 2, 1, 32);
-    fill(table, 7); /* entries that nobody reads */
-    put2(table, 0, 0, 0);
-    v1_of(&a, "TND", 16, tensor_new(FATTN_F16, 1, 3, 1, 16, 192), tensor_new(FATTN_F16, 2, 3, 1, 128, 192),
-          tensor_new(FATTN_F16, 3, 3, 1, 128, 128));
-    a.num_key_value_heads = 1, a.scale = 1 / sqrt(192.0), a.block_table = table, a.block_size = 128;
+    pattern p = {.name = "F11", .dtype = FATTN_F16, .in = "TND", .out_axes = "TND"};
+    p.batch = 1, p.heads = 16, p.kv_heads = 1, p.d = 192, p.d_v = 128, p.q_len[0] = 1, p.kv_len[0] = 69;
+    p.keys = BNBSH, p.block = 128, p.scale = 1 / sqrt(192.0);
+    p.q = tensor_new(FATTN_F16, 1, 3, 1, 16, 192);
+    p.k = tensor_new(FATTN_F16, 2, 3, 1, 128, 192), p.v = tensor_new(FATTN_F16, 3, 3, 1, 128, 128);
+    p.table = tensor_new(FATTN_I32, 0, 2, 1, 32);
+    fill(p.table, 7); /* entries that nobody reads */
+    put2(p.table, 0, 0, 0);
+    pattern_v1(&p, &a);
+    a.input_layout = "TND";
     a.actual_seq_lengths = list_of(1, 1), a.actual_seq_lengths_kv = list_of(1, 69);
-    call_v1(&a, "F11");
-    fattn_verify_report report = {.size = sizeof report};
-    EXPECT_OK(fattn_verify(plain_context(), fattn_operator_find("fused_infer_attention_score"), &a, &report), "F11");
-    assert_true(report.passed);
-    put2(table, 0, 0, 3);
-    expect_refused(fattn_fused_infer_attention_score(plain_context(), &a), FATTN_E_ARG, "block_table", "F11");
+    pattern_run_v1(&p, &a);
+    put2(p.table, 0, 0, 3);
+    expect_refused(fattn_fused_infer_attention_score(plain_context(), &a), FATTN_E_ARG,
+                   "block_table", "F11");
     harness_reset();
 }
 
