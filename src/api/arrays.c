@@ -36,7 +36,7 @@ fattn_status array_check_shape(const fattn_tensor *tensor, const char *name, int
     if (equal) return FATTN_OK;
 
     const fattn_tensor example = fattn_tensor_contiguous(NULL, tensor->dtype, rank, shape);
-    return error_set(FATTN_E_SHAPE, "%s: is %s, must be %s", name,
+    return error_set(FATTN_E_SHAPE, "%s: its shape %s must be %s", name,
                      tensor_print(tensor, given, sizeof given),
                      tensor_print(&example, wanted, sizeof wanted));
 }

@@ -88,7 +88,7 @@ fattn_fused_infer_attention_score_v2_shapes(fattn_context *context,
                                          fattn_tensor *outputs)
 {
     TRY(context_resolve(&context));
-    TRY(operator_args_check(&operator_fused_infer_attention_score_v2, args, ARGS_SHAPES));
+    TRY(exec_args_check(context, &translator_fused_infer_attention_score_v2, args, ARGS_SHAPES));
     const infer_args normal = normal_form(args);
     return infer_shapes(context, &normal, true, outputs);
 }

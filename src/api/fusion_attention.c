@@ -281,8 +281,10 @@ static void finish(const void *args, const fattn_problem *problem)
     if (a->numels) *a->numels = count_pairs(problem);
 }
 
-static fattn_status refused(const fattn_context *context, fattn_status status)
+static fattn_status refused(const fattn_context *context, const fattn_operator *op, const void *args,
+                            fattn_status status)
 {
+    (void)op, (void)args;
     return strict_refused(&strict_fusion, context, status);
 }
 
@@ -312,11 +314,11 @@ fattn_status fattn_fusion_attention_shapes(fattn_context *context,
 {
     fusion_call call;
     TRY(context_resolve(&context));
-    TRY(operator_args_check(&operator_fusion_attention, args, ARGS_SHAPES));
+    TRY(exec_args_check(context, &translator_fusion_attention, args, ARGS_SHAPES));
     REQUIRE(outputs, FATTN_E_ARG, "outputs: is NULL; pass an array of %d tensors",
             operator_fusion_attention.n_outputs);
     const fattn_status status = fusion_read(context, args, &call);
-    if (status != FATTN_OK) return refused(context, status);
+    if (status != FATTN_OK) return exec_refused(context, &translator_fusion_attention, args, status);
     outputs[0] = inputs_output(&call.in);
     outputs[1] = outputs[2] = stats_shape(&call.in);
     return FATTN_OK;

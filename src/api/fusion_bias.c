@@ -211,6 +211,8 @@ fattn_status fusion_bias(fusion_call *call, fattn_problem *problem)
     const int64_t type = call->args->pse_type;
     REQUIRE(type >= TYPE_SCALE_FIRST && type <= TYPE_SLOPE_SQRT, FATTN_E_ARG,
             "pse_type: %lld is not in 0..3", LL(type));
+    REQUIRE(call->pse || type < TYPE_SLOPE, FATTN_E_ARG,
+            "pse: missing; with pse_type %lld it holds the slopes", LL(type));
     REQUIRE(call->pse || type == TYPE_BIAS_FIRST, FATTN_E_ARG,
             "pse: missing; pse_type %lld needs it (1 is the default without)", LL(type));
     if (call->pse)

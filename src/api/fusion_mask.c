@@ -71,7 +71,17 @@ static void settle_without_mask(fusion_call *call)
         LL(a->sparse_mode));
 }
 
-static bool uses_prefix(const fusion_call *call) { return call->mode == 6 || call->mode == 5; }
+/* Mode 5 takes everything from its mask; to the device a list of the wrong length is then absent. */
+static bool prefix_wasted(const fusion_call *call)
+{
+    return call->context->strict && call->mode == 5 && call->dense_mask &&
+           list_given(call->args->prefix) && call->args->prefix.count != call->n_batch;
+}
+
+static bool uses_prefix(const fusion_call *call)
+{
+    return (call->mode == 6 || call->mode == 5) && !prefix_wasted(call);
+}
 
 /* Modes 0 (with its mask), 4, 7, 8 are bands. What the device refuses beyond this is well defined
  * and computed. */
@@ -104,6 +114,12 @@ static fattn_status check_prefix(const fusion_call *call)
 {
     const fattn_int_array prefix = call->args->prefix;
     const bool given = list_given(prefix);
+    if (prefix_wasted(call)) {
+        context_warn(call->context, WARN_PREFIX_IGNORED,
+                     "prefix: ignored; it has %lld entries for a batch of %lld, and atten_mask says it all",
+                     LL(prefix.count), LL(call->n_batch));
+        return FATTN_OK;
+    }
     if (!uses_prefix(call)) {
         if (given)
             context_warn(call->context, WARN_PREFIX_IGNORED,

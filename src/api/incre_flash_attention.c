@@ -72,7 +72,7 @@ fattn_status fattn_incre_flash_attention_shapes(fattn_context *context,
                                                 fattn_tensor *outputs)
 {
     TRY(context_resolve(&context));
-    TRY(operator_args_check(&operator_incre_flash_attention, args, ARGS_SHAPES));
+    TRY(exec_args_check(context, &translator_incre_flash_attention, args, ARGS_SHAPES));
     const infer_args normal = normal_form(args);
     return infer_shapes(context, &normal, false, outputs);
 }

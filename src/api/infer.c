@@ -50,8 +50,10 @@ static void find_branch(infer_call *call)
 static fattn_status check_given(const infer_args *a)
 {
     const bool lists = a->key_list.count > 0 || a->value_list.count > 0;
-    REQUIRE(!lists || (!a->key && !a->value && !a->block_table), FATTN_E_ARG,
-            "key_list: given together with key, value or block_table; a list stands alone");
+    REQUIRE(!lists || (!a->key && !a->value), FATTN_E_ARG,
+            "key_list: given together with key or value; a list stands alone");
+    REQUIRE(!lists || !a->block_table, FATTN_E_ARG,
+            "key_list: given together with block_table; a list has no blocks");
     REQUIRE(!lists || (a->key_list.count > 0 && a->value_list.count > 0), FATTN_E_ARG,
             "%s: missing; key_list and value_list come together",
             a->key_list.count > 0 ? "value_list" : "key_list");
@@ -118,8 +120,10 @@ static bool rounds_scores(const infer_call *call)
            !call->args->pse_shift;
 }
 
-fattn_status infer_refused(const fattn_context *context, fattn_status status)
+fattn_status infer_refused(const fattn_context *context, const fattn_operator *op, const void *args,
+                           fattn_status status)
 {
+    if (context->strict && status == FATTN_E_UNSUPPORTED) status = infer_not_quantised(op, args, status);
     return strict_refused(&strict_infer, context, status);
 }
 
@@ -147,7 +151,7 @@ fattn_status infer_shapes(fattn_context *context, const infer_args *args, bool l
     infer_call call;
     REQUIRE(outputs, FATTN_E_ARG, "outputs: is NULL; pass an array of %d tensors", lse ? 2 : 1);
     const fattn_status status = infer_read(context, args, &call);
-    if (status != FATTN_OK) return infer_refused(context, status);
+    if (status != FATTN_OK) return strict_refused(&strict_infer, context, status);
     outputs[0] = inputs_output(&call.in);
     if (lse) outputs[1] = infer_lse_shape(&call.in, args->want_lse);
     return FATTN_OK;

@@ -7,6 +7,7 @@
 
 #include "api/inputs.h"
 #include "api/lengths.h"
+#include "fattn/operators.h"
 
 typedef enum infer_route {
     ROUTE_PREFILL, /* prompt_flash_attention */
@@ -67,7 +68,8 @@ fattn_status infer_translate(fattn_context *context, const infer_args *args, fat
 fattn_status infer_shapes(fattn_context *context, const infer_args *args, bool lse,
                           fattn_tensor *outputs);
 /* Strict: a refusal gets the device's code. */
-fattn_status infer_refused(const fattn_context *context, fattn_status status);
+fattn_status infer_refused(const fattn_context *context, const fattn_operator *op, const void *args,
+                           fattn_status status);
 void infer_bind(const infer_args *args, fattn_ptrs *ptrs);
 
 /* An optional tensor of these operators: NULL when absent or without elements (spec 0.6). atten_mask

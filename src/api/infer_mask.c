@@ -139,16 +139,18 @@ static fattn_status check_compressed(const infer_call *call)
 /* ---- tokens -------------------------------------------------------------------------------------
  */
 
-/* The device refuses more; what remains is well defined and computed. */
+/* The device refuses more; what remains is well defined and computed. Of empty bands it only minds those with
+ * a negative next_tokens, unless the tokens are packed (spec 11.4). */
 static fattn_status check_tokens(const infer_call *call)
 {
     const int64_t pre = call->args->pre_tokens, next = call->args->next_tokens;
+    const bool minded = !call->context->strict || call->in.packed || next < 0;
     REQUIRE(
         pre >= 0 || next >= 0, FATTN_E_ARG,
         "pre_tokens, next_tokens: %lld and %lld are both negative: the band is empty; at most one "
         "may be",
         LL(pre), LL(next));
-    REQUIRE(i64_add_sat(pre, next) >= 0, FATTN_E_ARG,
+    REQUIRE(!minded || i64_add_sat(pre, next) >= 0, FATTN_E_ARG,
             "pre_tokens, next_tokens: %lld + %lld is negative: the band is empty; give %s >= %lld",
             LL(pre), LL(next), pre < 0 ? "next_tokens" : "pre_tokens",
             LL(pre < 0 ? -i64_max(pre, -INT64_MAX) : -i64_max(next, -INT64_MAX)));

@@ -28,7 +28,7 @@ static fattn_status lengths_new(fattn_arena *arena, int64_t count, fattn_lengths
 
 typedef enum reading { READ_CUMULATIVE, READ_LENGTHS, READ_WITH_TAIL, READ_NONE } reading;
 
-/* Entries before the trailing zeros. */
+/* Entries before the trailing zeros, which are inactive sequences. */
 static int64_t active_count(fattn_int_array list)
 {
     int64_t n = list.count;
@@ -61,9 +61,31 @@ static bool fits(const fattn_length_list *given, reading as)
     return as == READ_LENGTHS ? is_lengths(given) : is_cumulative(given, as == READ_WITH_TAIL);
 }
 
+/* The first entry below the one before it, -1 when there is none. */
+static int64_t first_fall(fattn_int_array list)
+{
+    for (int64_t i = 1; i < list.count; i++)
+        if (list.data[i] < list.data[i - 1]) return i;
+    return -1;
+}
+
+/* Strict: lists that other readings would take, and lists that fall, in sentences of their own. */
+static fattn_status check_strict_reading(const fattn_length_list *given)
+{
+    char list[TEXT_SIZE];
+    const int64_t fall = first_fall(given->list);
+    REQUIRE(!is_lengths(given), FATTN_E_ARG,
+            "%s: %s are lengths (their sum is the %lld packed tokens); the device takes cumulative ends only",
+            given->name, list_print(given->list, list, sizeof list), LL(given->total));
+    REQUIRE(fall < 0, FATTN_E_ARG, "%s: entry %lld is %lld, below %lld before it; cumulative ends do not fall",
+            given->name, LL(fall), LL(given->list.data[fall]), LL(given->list.data[fall - 1]));
+    return FATTN_OK;
+}
+
 static fattn_status read_error(const fattn_length_list *given, bool strict)
 {
     char list[TEXT_SIZE];
+    if (strict) TRY(check_strict_reading(given));
     list_print(given->list, list, sizeof list);
     int64_t sum = 0;
     for (int64_t i = 0; i < given->list.count; i++) sum = i64_add_sat(sum, given->list.data[i]);
@@ -119,6 +141,17 @@ static fattn_status check_given(const fattn_length_list *given)
     return FATTN_OK;
 }
 
+/* Inactive sequences at the end are a form of the training operator. */
+static fattn_status refuse_trailing_zeros(const fattn_length_list *given)
+{
+    const int64_t active = active_count(given->list);
+    char list[TEXT_SIZE];
+    REQUIRE(active == 0 || active == given->list.count, FATTN_E_ARG,
+            "%s: %s ends in zeros; the device takes none here: repeat the last end, %lld, for empty sequences",
+            given->name, list_print(given->list, list, sizeof list), LL(given->list.data[active - 1]));
+    return FATTN_OK;
+}
+
 fattn_status lengths_packed(fattn_context *context, fattn_arena *arena, const fattn_length_list *q,
                             const fattn_length_list *kv, fattn_tail strict_tail,
                             fattn_lengths *q_out, fattn_lengths *kv_out)
@@ -132,6 +165,8 @@ fattn_status lengths_packed(fattn_context *context, fattn_arena *arena, const fa
                 "%s: %lld entries, but %s has %lld; both have one per sequence", kv->name,
                 LL(kv->list.count), q->name, LL(q->list.count));
     }
+    if (!tail) TRY(refuse_trailing_zeros(q));
+    if (!tail && kv) TRY(refuse_trailing_zeros(kv));
     const reading as = read_lists(q, kv, strict, tail);
     if (as == READ_NONE && !fits_alone(q, strict, tail)) return read_error(q, strict);
     if (as == READ_NONE && !fits_alone(kv, strict, tail)) return read_error(kv, strict);
@@ -185,6 +220,9 @@ fattn_status lengths_per_batch(fattn_context *context, fattn_arena *arena,
                 given->name, LL(length), LL(given->total), clamp->name, LL(given->total));
             length = given->total;
         }
+        REQUIRE(length <= given->total || !repeats(clamp, b, length), FATTN_E_ARG,
+                "%s: entry %lld is %lld, like that of %s; the device does not cut it to the %lld query rows",
+                given->name, LL(b), LL(length), clamp->name, LL(given->total));
         REQUIRE(length >= 0 && length <= given->total, FATTN_E_ARG,
                 "%s: entry %lld is %lld; it must be in 0..%lld", given->name,
                 LL(given->list.count == 1 ? 0 : b), LL(length), LL(given->total));

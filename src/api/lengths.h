@@ -26,7 +26,7 @@ typedef enum fattn_tail {
 
 /* Packed lists of query and (kv may be NULL) keys, which share one reading: cumulative with last ==
  * T; else plain lengths with sum == T, with a warning; else cumulative with a tail. Trailing zeros
- * are inactive sequences. Strict: cumulative only. */
+ * are inactive sequences. Strict: cumulative only; where it refuses tails, trailing zeros, too. */
 fattn_status lengths_packed(fattn_context *context, fattn_arena *arena, const fattn_length_list *q,
                             const fattn_length_list *kv, fattn_tail strict_tail,
                             fattn_lengths *q_out, fattn_lengths *kv_out);

@@ -33,8 +33,8 @@ typedef struct strict_row {
     strict_default by_default;
     const char *warns; /* DEFAULT_WARNS: the place that speaks */
     strict_stage stage;
-    fattn_status (*check)(const void *call); /* NULL: see `said` */
-    const char *said; /* check NULL: pieces of English formats, separated by '|', that refuse such a call */
+    fattn_status (*check)(const void *call); /* may be NULL */
+    const char *said; /* may be NULL: pieces of English formats, separated by '|', that refuse such a call */
 } strict_row;
 
 typedef struct strict_table {
@@ -56,6 +56,9 @@ fattn_status strict_check(const strict_table *table, strict_stage stage, const f
 
 /* Strict: the sentence of a refused call gets the device's code, unless it has it. Returns `status`. */
 fattn_status strict_refused(const strict_table *table, const fattn_context *context, fattn_status status);
+
+/* The id of the row that gave this thread's last code, "" when none did and it is the general one. For tests. */
+const char *strict_answered(void);
 
 /* Codes: those of the host's checks are words (spec fusion-attention 9). */
 #define CODE_PARAM "PARAM"

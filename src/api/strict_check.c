@@ -9,9 +9,15 @@ const strict_table *const strict_tables[] = {&strict_fusion,           &strict_i
                                              &strict_advance_step,     &strict_attention_update,
                                              &strict_ring_update,      NULL};
 
-static void append_code(const char *code)
+static _Thread_local const char *answered = "";
+
+const char *strict_answered(void) { return answered; }
+
+static void append_code(const char *code, const char *id)
 {
-    if (!strstr(fattn_error_message(), "[device error ")) error_append(" [device error %s]", code);
+    if (strstr(fattn_error_message(), "[device error ")) return;
+    error_append(" [device error %s]", code);
+    answered = id;
 }
 
 fattn_status strict_check(const strict_table *table, strict_stage stage, const fattn_context *context,
@@ -23,7 +29,7 @@ fattn_status strict_check(const strict_table *table, strict_stage stage, const f
         if (!row->check || row->stage != stage) continue;
         const fattn_status status = row->check(call);
         if (status == FATTN_OK) continue;
-        append_code(MUTANT(109, row, &table->rows[0])->code);
+        append_code(MUTANT(109, row, &table->rows[0])->code, row->id);
         return status;
     }
     return FATTN_OK;
@@ -53,10 +59,10 @@ fattn_status strict_refused(const strict_table *table, const fattn_context *cont
     for (int i = 0; i < table->n_rows; i++) {
         const strict_row *row = &table->rows[i];
         if (row->said && has_piece(format, row->said)) {
-            append_code(row->code);
+            append_code(row->code, row->id);
             return status;
         }
     }
-    append_code(CODE_PARAMETER); /* the device's general answer to an illegal parameter */
+    append_code(CODE_PARAMETER, ""); /* the device's general answer to an illegal parameter */
     return status;
 }

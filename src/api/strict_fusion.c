@@ -17,8 +17,7 @@ enum {
     CUMULATIVE_MAX = 1000000,
     HEADS_DOCUMENTED = 256,
     ROWS_DOCUMENTED = 1 << 20,
-    PACKED_BATCH_DOCUMENTED = 20000,
-    COMPRESSED = 2048
+    PACKED_BATCH_DOCUMENTED = 20000
 };
 
 /* ---- arguments as given -------------------------------------------------------------------------- */
@@ -74,6 +73,19 @@ static fattn_status bnsd_as_bsnd(const void *self)
     return FATTN_OK;
 }
 
+static fattn_status rope_rank(const void *self)
+{
+    const fusion_call *call = self;
+    const struct {
+        const char *name;
+        const fattn_tensor *tensor;
+    } all[] = {{"query_rope", call->in.query_rope}, {"key_rope", call->in.key_rope}};
+    for (int i = 0; i < 2; i++)
+        REQUIRE(!all[i].tensor || all[i].tensor->rank == 3 || all[i].tensor->rank == 4, FATTN_E_SHAPE,
+                "%s: rank %d; the device takes rope parts of rank 3 and 4", all[i].name, (int)all[i].tensor->rank);
+    return FATTN_OK;
+}
+
 static fattn_status rope_lists(const void *self)
 {
     const fusion_call *call = self;
@@ -82,6 +94,17 @@ static fattn_status rope_lists(const void *self)
     REQUIRE(!call->in.key_rope || lists, FATTN_E_ARG,
             "key_rope: given without actual_seq_qlen and actual_seq_kvlen; the device takes rope parts with "
             "input_layout TND only");
+    return FATTN_OK;
+}
+
+/* Without any token the lists may be absent, but not for the device. */
+static fattn_status packed_lists(const void *self)
+{
+    const fusion_call *call = self;
+    const bool q = list_given(call->args->actual_seq_qlen), kv = list_given(call->args->actual_seq_kvlen);
+    REQUIRE(!call->in.packed || (q && kv), FATTN_E_ARG,
+            "%s: missing; the device needs it with input_layout TND, without a token, too",
+            q ? "actual_seq_kvlen" : "actual_seq_qlen");
     return FATTN_OK;
 }
 
@@ -143,6 +166,19 @@ static fattn_status packed_batch(const void *self)
     return FATTN_OK;
 }
 
+static fattn_status prefix_batch(const void *self)
+{
+    enum { MOST = 2048, MOST_PACKED = 1024 };
+    const fusion_call *call = self;
+    const int most = call->in.packed ? MOST_PACKED : MOST;
+    const bool used = call->mask && list_given(call->args->prefix) && (call->mode == 5 || call->mode == 6);
+    if (used && call->n_batch > most)
+        context_warn(call->context, WARN_UNDOCUMENTED_SIZE,
+                     "prefix: a batch of %lld; the device's documents name 1..%d, and no reaction beyond",
+                     LL(call->n_batch), most);
+    return FATTN_OK;
+}
+
 /* ---- pse ----------------------------------------------------------------------------------------- */
 
 static fattn_status pse_mode(const void *self)
@@ -155,6 +191,14 @@ static fattn_status pse_mode(const void *self)
 
 /* ---- atten_mask and prefix ----------------------------------------------------------------------- */
 
+/* The device's forms of rank 4: [B,N,..], [B,1,..], [1,1,..] with a row for every query. */
+static bool ordinary_rank4(const fusion_call *call)
+{
+    const fattn_tensor *m = call->mask;
+    return m->shape[2] == fusion_max_q_len(call) && m->shape[3] == fusion_max_kv_len(call) &&
+           (m->shape[0] == call->n_batch || m->shape[1] == 1);
+}
+
 static fattn_status mask_broadcast(const void *self)
 {
     const fusion_call *call = self;
@@ -162,7 +206,7 @@ static fattn_status mask_broadcast(const void *self)
     const int64_t rows = fusion_max_q_len(call);
     char shape[TEXT_SIZE];
     if (!call->dense_mask || m->rank != 4) return FATTN_OK;
-    REQUIRE(m->shape[2] == rows && (m->shape[0] == call->n_batch || m->shape[1] == 1), FATTN_E_SHAPE,
+    REQUIRE(ordinary_rank4(call), FATTN_E_SHAPE,
             "atten_mask: %s; the device takes [%lld,1|%lld,%lld,%lld], [1,1,%lld,%lld] or [%lld,%lld]",
             tensor_print(m, shape, sizeof shape), LL(call->n_batch), LL(call->in.n_heads), LL(rows),
             LL(m->shape[3]), LL(rows), LL(m->shape[3]), LL(rows), LL(m->shape[3]));
@@ -175,10 +219,21 @@ static fattn_status mask_compressed_rank4(const void *self)
     const fattn_tensor *m = call->mask;
     char shape[TEXT_SIZE];
     if (!m || call->dense_mask || m->rank != 4) return FATTN_OK;
-    const bool full_too = !call->in.packed && call->in.q.s == COMPRESSED && call->in.k.s == COMPRESSED;
-    REQUIRE(full_too, FATTN_E_SHAPE,
+    REQUIRE(ordinary_rank4(call), FATTN_E_SHAPE,
             "atten_mask: %s; the device takes the compressed mask as [%lld,%lld] only",
             tensor_print(m, shape, sizeof shape), LL(m->shape[2]), LL(m->shape[3]));
+    return FATTN_OK;
+}
+
+static fattn_status mask_tail(const void *self)
+{
+    const fusion_call *call = self;
+    const fattn_tensor *m = call->mask;
+    char shape[TEXT_SIZE];
+    if (!call->mask_blocks) return FATTN_OK;
+    REQUIRE(m->shape[0] == call->q.covered && m->shape[1] == call->kv.covered, FATTN_E_SHAPE,
+            "atten_mask: %s; the device takes [%lld,%lld], the tokens of the sequences without those behind them",
+            tensor_print(m, shape, sizeof shape), LL(call->q.covered), LL(call->kv.covered));
     return FATTN_OK;
 }
 
@@ -324,7 +379,8 @@ static fattn_status rope_mask(const void *self)
 static fattn_status rope_dtype(const void *self)
 {
     const fusion_call *call = self;
-    REQUIRE(!call->in.query_rope || call->in.query->dtype == FATTN_BF16, FATTN_E_DTYPE,
+    const fattn_dtype dtype = call->in.query->dtype;
+    REQUIRE(!call->in.query_rope || dtype == FATTN_BF16 || dtype == FATTN_F64, FATTN_E_DTYPE,
             "query_rope: dtype %s; the device takes rope parts in bf16 only",
             fattn_dtype_name(call->in.query_rope->dtype));
     return FATTN_OK;
@@ -385,11 +441,13 @@ static const strict_row rows[] = {
     {"packed_mode", "9.1", "TND: sparse_mode in 0..4, 6..8", CODE_PARAM,
      REFUSED_BY("sparse_mode: 5 is not defined for input_layout TND")},
     {"packed_lists", "9.1", "TND: both length lists, equally long", CODE_PARAM,
-     REFUSED_BY("missing; packed layouts need it|entries, but %s has %lld; both have")},
+     REFUSED_BY("missing; packed layouts need it|entries, but %s has %lld; both have"), CHECKED_BY(packed_lists)},
     {"dense_mode", "9.1", "dense layouts: sparse_mode in 0..6", CODE_PARAM,
      REFUSED_BY("is not in 0..8|is for input_layout TND only")},
     {"cumulative_limit", "9.1", "entries of the length lists <= 1000000", CODE_PARAM,
      CHECKED_BY(cumulative_limit)},
+    {"rope_rank", "9.1", "query_rope and key_rope have rank 3 or 4", CODE_PARAM, .by_default = DEFAULT_REFUSES,
+     ARGS_BY(rope_rank)},
     {"rope_lists", "9.1", "key_rope comes with both length lists", CODE_PARAM, ARGS_BY(rope_lists)},
     {"bsh_rank4", "9.2", "BSH: rank 3", CODE_PARAMETER, .by_default = DEFAULT_WARNS,
      .warns = "layout_bsh_rank4", ARGS_BY(bsh_rank4)},
@@ -399,7 +457,8 @@ static const strict_row rows[] = {
      REFUSED_BY("differs from query's %s|is none of f32, f16, bf16")},
     {"pse_dtype", "9.2", "pse has query's dtype (pse_type 0, 1)", CODE_PARAMETER,
      REFUSED_BY("it must be query's, %s")},
-    {"slopes", "9.2", "pse is f32 and given (pse_type 2, 3)", CODE_PARAMETER, REFUSED_BY("must be f32")},
+    {"slopes", "9.2", "pse is f32 and given (pse_type 2, 3)", CODE_PARAMETER,
+     REFUSED_BY("slopes (pse_type %lld) must be f32|it holds the slopes")},
     {"rank_of_layout", "9.2", "ranks are those of input_layout", CODE_PARAMETER,
      REFUSED_BY("rank %d instead of %d|has rank %d, %s needs")},
     {"key_head_dim", "9.2", "query and key have one head dim", CODE_PARAMETER,
@@ -427,11 +486,16 @@ static const strict_row rows[] = {
      REFUSED_BY("sparse_mode %lld takes [%lld,%lld]|takes one mask per batch")},
     {"mask_broadcast", "4.1", "atten_mask is not [1,N,Sq,Skv] or [B,1,1,Skv]", CODE_TILING,
      CHECKED_BY(mask_broadcast)},
+    {"mask_tail", "4.1", "TND: a mask over all tokens has a row and a column for those of the sequences, no more",
+     CODE_TILING, CHECKED_BY(mask_tail)},
     {"mask_compressed", "9.2", "compressed masks are 2048 x 2048, in mode 6 3072 x 2048", CODE_TILING,
      REFUSED_BY("takes the compressed mask")},
-    {"mask_compressed_rank4", "4.1", "compressed masks have rank 2 (unless Sq = Skv = 2048)", CODE_TILING,
+    {"mask_compressed_rank4", "4.1", "compressed masks have rank 2, unless they fit queries and keys like others",
+     CODE_TILING,
      CHECKED_BY(mask_compressed_rank4)},
     {"prefix", "9.2", "mode 6: one prefix per batch, in 0..Lk", CODE_TILING, REFUSED_BY("prefix: ")},
+    {"prefix_count_5", "4.2", "mode 5: one prefix per batch", NULL, "warns, and ignores it; atten_mask says it all",
+     .by_default = DEFAULT_REFUSES},
     {"prefix_causal", "4.4", "mode 6: prefix >= Lk - Lq", CODE_TILING, CHECKED_BY(prefix_causal)},
     {"tokens_empty_band", "4.5", "pre_tokens + next_tokens >= 0, not both negative", CODE_TILING,
      REFUSED_BY("the band is empty")},
@@ -449,13 +513,12 @@ static const strict_row rows[] = {
     {"tokens_packed_8", "4.5", "TND, mode 8: Lq - next_tokens <= Lk and pre_tokens >= Lk of the first sequence",
      CODE_TILING, CHECKED_BY(tokens_packed_8)},
     {"packed_cumulative", "9.2", "the lists hold cumulative ends, not lengths", CODE_TILING,
-     .by_default = DEFAULT_WARNS, .warns = "lengths_not_cumulative",
-     .said = "does not describe the %lld packed tokens"},
+     .by_default = DEFAULT_WARNS, .warns = "lengths_not_cumulative", .said = "are lengths (their sum is"},
     {"packed_covered", "9.2", "TND: the lists end at T or before, and do not fall", CODE_TILING,
-     REFUSED_BY("one holds cumulative ends|token counts are not negative")},
+     REFUSED_BY("does not describe the %lld packed tokens|ends do not fall|token counts are not negative")},
     {"rope_pair", "3.2", "query_rope and key_rope come together", CODE_PARAMETER, REFUSED_BY("come together")},
     {"rope_mask", "3.2", "rope parts: atten_mask is given", CODE_NULL, CHECKED_BY(rope_mask)},
-    {"rope_dtype", "3.2", "rope parts: bf16", CODE_PARAMETER, CHECKED_BY(rope_dtype)},
+    {"rope_dtype", "3.2", "rope parts: bf16 (or f64)", CODE_PARAMETER, CHECKED_BY(rope_dtype)},
     {"rope_pse", "3.2", "rope parts: no pse", CODE_PARAMETER, CHECKED_BY(rope_pse)},
     {"rope_mode", "3.2", "rope parts: not in mode 6", CODE_PARAMETER, CHECKED_BY(rope_mode)},
     {"rope_dim", "3.2", "rope parts: head dim <= query's", CODE_PARAMETER, CHECKED_BY(rope_dim)},
@@ -466,6 +529,8 @@ static const strict_row rows[] = {
     {"documented_sizes", "9.3", "N <= 256, sequences of at most 1048576 rows", NULL, "undocumented; strict warns",
      CHECKED_BY(documented_sizes)},
     {"packed_batch", "9.3", "TND: at most 20000 sequences", NULL, "warns", CHECKED_BY(packed_batch)},
+    {"prefix_batch", "9.3", "prefix: batch at most 2048, TND 1024", NULL, "undocumented; strict warns",
+     CHECKED_BY(prefix_batch)},
     {"mode_without_mask", "4.1", "sparse_mode 2..8 comes with atten_mask", NULL, "full attention",
      .by_default = DEFAULT_WARNS, .warns = "sparse_mode_without_mask"},
     {"full_mode_without_mask", "4.1", "sparse_mode 1 comes with atten_mask", NULL, "full attention",

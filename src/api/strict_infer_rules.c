@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* strict_infer_rules.c — the device's rules about masks and tokens, and which features it does not have
  * together (spec inference 1.4, 1.7, 5, 11.3-11.5). */
+#include <stddef.h>
 #include <string.h>
 
 #include "api/strict_infer.h"
@@ -71,6 +72,18 @@ fattn_status infer_tree_mla(const void *self)
     return FATTN_OK;
 }
 
+fattn_status infer_tree_batch(const void *self)
+{
+    const infer_call *call = self;
+    const int64_t rows = call->in.q.s;
+    char shape[TEXT_SIZE];
+    if (!call->tree || call->in.packed) return FATTN_OK;
+    REQUIRE(call->mask->shape[0] == call->n_batch, FATTN_E_SHAPE,
+            "atten_mask: %s; the device takes one tree per batch entry, [%lld,%lld,%lld]",
+            tensor_print(call->mask, shape, sizeof shape), LL(call->n_batch), LL(rows), LL(rows));
+    return FATTN_OK;
+}
+
 /* ---- pse ----------------------------------------------------------------------------------------- */
 
 fattn_status infer_pse_heads(const void *self)
@@ -92,6 +105,22 @@ fattn_status infer_pse_paged(const void *self)
     REQUIRE(!pse || !call->in.paged || pse->shape[3] >= table_reach(call), FATTN_E_SHAPE,
             "pse_shift: %s; the device wants a column for each of the %lld keys that block_table reaches",
             tensor_print(pse, shape, sizeof shape), LL(table_reach(call)));
+    return FATTN_OK;
+}
+
+fattn_status infer_pse_list(const void *self)
+{
+    const infer_call *call = self;
+    if (!call->args->pse_shift || !call->in.listed) return FATTN_OK;
+    const fattn_tensor *const *keys = call->in.key_list.data;
+    const ptrdiff_t axis = strchr(call->in.letters, 'S') - call->in.letters; /* lists are not packed */
+    for (int64_t b = 1; b < call->n_batch; b++) {
+        const int64_t first = keys[0]->shape[axis], own = keys[b]->shape[axis];
+        REQUIRE(own == first, FATTN_E_ARG,
+                "pse_shift: given with a key_list of %lld and %lld keys; the device takes it with equally long "
+                "tensors only",
+                LL(first), LL(own));
+    }
     return FATTN_OK;
 }
 
@@ -295,7 +324,18 @@ fattn_status infer_mla_paged(const void *self)
 {
     const infer_call *call = self;
     REQUIRE(!call->mla || call->in.paged || call->args->sparse_mode == 4, FATTN_E_ARG,
-            "block_table: missing; with query_rope and head dim 512 the device reads paged keys only");
+            "block_table: missing; with query_rope and head dim 512 the device reads paged keys only, but for "
+            "sparse_mode 4");
+    return FATTN_OK;
+}
+
+/* With block_table, and packed, everybody needs them. */
+fattn_status infer_mla_lengths(const void *self)
+{
+    const infer_call *call = self;
+    REQUIRE(!call->mla || list_given(call->args->kv_lengths.list), FATTN_E_ARG,
+            "%s: missing; with query_rope and head dim 512 the device needs the keys of every batch entry",
+            call->args->kv_lengths.name);
     return FATTN_OK;
 }
 

@@ -115,6 +115,8 @@ fattn_status infer_head_dim_limit(const void *self)
     return FATTN_OK;
 }
 
+/* Reading taken: the prefill of the rule is that of fused inference. prompt_flash_attention takes other head dims,
+ * since the same list has a batch limit for head dims that do not fill 32 bytes. */
 fattn_status infer_head_dim_alignment(const void *self)
 {
     const infer_call *call = self;
@@ -125,11 +127,12 @@ fattn_status infer_head_dim_alignment(const void *self)
     return FATTN_OK;
 }
 
-/* Where prefill kernels read one head dim, and where the output has query's shape. */
+/* The layouts with one head dim for key and value. The hidden window runs in a kernel that reads two (1.4.3), and
+ * absorbed decode has a rule of its own. */
 fattn_status infer_value_head_dim(const void *self)
 {
     const infer_call *call = self;
-    const bool one = !call->in.packed && (strict_prefill(call) || call->args->route == ROUTE_DECODE);
+    const bool one = !call->in.packed && !call->mla && call->window == INT64_MAX;
     REQUIRE(!one || call->in.q.d == call->in.v.d, FATTN_E_SHAPE,
             "value: head dim %lld, query has %lld; the device needs them equal with input_layout %s",
             LL(call->in.v.d), LL(call->in.q.d), call->args->layout);
@@ -182,9 +185,11 @@ fattn_status infer_list_batch(const void *self)
 fattn_status infer_int32_keys(const void *self)
 {
     const infer_call *call = self;
-    REQUIRE(call->in.paged || call->in.listed || tensor_elements(call->in.key) <= INT32_MAX, FATTN_E_SHAPE,
-            "key: %lld elements; the device takes at most %d without block_table: page the keys",
-            LL(tensor_elements(call->in.key)), (int)INT32_MAX);
+    const fattn_tensor *both[] = {call->in.key, call->in.value};
+    for (int i = 0; i < 2; i++)
+        REQUIRE(call->in.paged || call->in.listed || tensor_elements(both[i]) <= INT32_MAX, FATTN_E_SHAPE,
+                "%s: %lld elements; the device takes at most %d without block_table: page the keys",
+                i ? "value" : "key", LL(tensor_elements(both[i])), (int)INT32_MAX);
     return FATTN_OK;
 }
 
@@ -230,9 +235,12 @@ fattn_status infer_prefill_columns(const void *self)
 fattn_status infer_decode_keys(const void *self)
 {
     const infer_call *call = self;
-    if (!strict_prefill(call) && !call->in.packed && !call->in.paged && call->in.k.s > DECODE_KEYS)
+    int64_t longest = call->in.paged ? 0 : call->in.k.s;
+    for (int64_t b = 0; call->in.paged && b < call->n_batch; b++)
+        longest = i64_max(longest, call->kv.length[b]);
+    if (!strict_prefill(call) && (call->in.paged || !call->in.packed) && longest > DECODE_KEYS)
         context_warn(call->context, WARN_UNDOCUMENTED_SIZE,
-                     "key: %lld rows; the device's documents name at most %d for one query row", LL(call->in.k.s),
+                     "key: %lld rows; the device's documents name at most %d for one query row", LL(longest),
                      (int)DECODE_KEYS);
     return FATTN_OK;
 }
@@ -240,11 +248,13 @@ fattn_status infer_decode_keys(const void *self)
 fattn_status infer_packed_mode3(const void *self)
 {
     const infer_call *call = self;
-    for (int64_t b = 0; call->in.packed && call->mode == 3 && b < call->n_batch; b++)
-        REQUIRE(call->q.length[b] <= i64_add_sat(call->kv.length[b], call->shared_len), FATTN_E_ARG,
+    for (int64_t b = 0; call->in.packed && call->mode == 3 && b < call->n_batch; b++) {
+        const int64_t keys = i64_add_sat(call->kv.length[b], call->shared_len);
+        REQUIRE(call->q.length[b] <= keys, FATTN_E_ARG,
                 "sparse_mode: 3; sequence %lld has %lld queries and %lld keys, and the device takes no more "
                 "queries than keys with input_layout %s",
-                LL(b), LL(call->q.length[b]), LL(call->kv.length[b]), call->args->layout);
+                LL(b), LL(call->q.length[b]), LL(keys), call->args->layout);
+    }
     return FATTN_OK;
 }
 
@@ -328,9 +338,9 @@ fattn_status infer_block_size_mla(const void *self)
     if (!call->in.paged || !call->mla) return FATTN_OK;
     const bool band = call->args->sparse_mode == 4, nz = call->in.key->rank == 5;
     REQUIRE(rows == 128 || (band && rows == 64) || (!band && !nz && rows == 16), FATTN_E_ARG,
-            "block_size: %lld; with head dim 512 the device takes 128, 16 too in a cache of rank 3 or 4, and 64 "
-            "in place of 16 in sparse_mode 4",
-            LL(rows));
+            "block_size: %lld with head dim 512, sparse_mode %lld and caches of rank %d; the device takes %s",
+            LL(rows), LL(call->args->sparse_mode), (int)call->in.key->rank,
+            band ? "64, 128" : nz ? "128" : "16, 128");
     return FATTN_OK;
 }
 
@@ -360,11 +370,12 @@ fattn_status infer_cache_nz(const void *self)
 fattn_status infer_cache_columns(const void *self)
 {
     const infer_call *call = self;
-    const fattn_tensor *k = call->in.key;
+    const fattn_tensor *both[] = {call->in.key, call->in.value};
     char shape[TEXT_SIZE];
-    REQUIRE(!call->in.paged || k->rank != 3 || k->shape[2] <= PREFILL_COLUMNS, FATTN_E_SHAPE,
-            "key: %s; the device takes at most Nkv*D = %d columns in a cache of rank 3",
-            tensor_print(k, shape, sizeof shape), (int)PREFILL_COLUMNS);
+    for (int i = 0; i < 2; i++)
+        REQUIRE(!call->in.paged || both[i]->rank != 3 || both[i]->shape[2] <= PREFILL_COLUMNS, FATTN_E_SHAPE,
+                "%s: %s; the device takes at most Nkv*D = %d columns in a cache of rank 3", i ? "value" : "key",
+                tensor_print(both[i], shape, sizeof shape), (int)PREFILL_COLUMNS);
     return FATTN_OK;
 }
 
@@ -378,6 +389,20 @@ fattn_status infer_cache_blocks(const void *self)
             "key: %lld blocks; the device wants as many as the keys of all batch entries fill, %lld, shared ones "
             "counted for each",
             LL(call->in.k.b), LL(needed));
+    return FATTN_OK;
+}
+
+fattn_status infer_padding_dtype(const void *self)
+{
+    const infer_call *call = self;
+    const struct {
+        const char *name;
+        const fattn_tensor *size;
+    } all[] = {{"query_padding_size", call->q_padded ? call->args->query_padding_size : NULL},
+               {"kv_padding_size", call->args->kv_padding_size}};
+    for (int i = 0; i < 2; i++)
+        REQUIRE(!all[i].size || all[i].size->dtype == FATTN_I64, FATTN_E_DTYPE,
+                "%s: dtype %s; the device takes i64", all[i].name, fattn_dtype_name(all[i].size->dtype));
     return FATTN_OK;
 }
 

@@ -44,7 +44,7 @@ static const strict_row advance_step_rows[] = {
     {"block_size", "12.1", "block_size at least 1", CODE_PARAMETER, REFUSED_BY("block_size: ")},
     {"more_seqs", "12.1", "num_seqs > num_queries", CODE_PARAMETER, CHECKED_BY(more_seqs)},
     {"shapes", "12.1", "tensors have the shapes of 12.1, 12.4", CODE_PARAMETER,
-     REFUSED_BY("must be %s|must be [num_seqs")},
+     REFUSED_BY("its shape %s must be|must be [num_seqs")},
     {"dtypes", "12.1", "token and position tensors are i64", CODE_PARAMETER, REFUSED_BY("must be i64%s")},
     {"int64_only", "12", "seq_lens, slot_mapping, block_tables are i64, too", CODE_PARAMETER,
      CHECKED_BY(int64_only)},
@@ -82,26 +82,17 @@ static fattn_status merged_head_dim(const void *self)
     return FATTN_OK;
 }
 
-static fattn_status merged_dtype(const void *self)
-{
-    const fattn_attention_update_args *a = self;
-    REQUIRE(a->local_out.data[0]->dtype != FATTN_F64, FATTN_E_DTYPE,
-            "local_out: dtype %s; the device takes f32, f16 and bf16",
-            fattn_dtype_name(a->local_out.data[0]->dtype));
-    return FATTN_OK;
-}
-
 static const strict_row attention_update_rows[] = {
+    {"required", "13", "lse, local_out and outputs are given", CODE_NULL, REFUSED_BY(" is required: ")},
     {"update_type", "13", "update_type is 0 or 1", CODE_PARAMETER, REFUSED_BY("update_type: ")},
     {"list_lengths", "13", "lse and local_out are equally long, 1..32", CODE_PARAMETER,
      REFUSED_BY("entries, lse has|entries, 1..%d are legal")},
     {"parts_limit", "13", "at most 16 entries", CODE_PARAMETER, CHECKED_BY(parts_limit)},
-    {"dtypes", "13", "lse is f32, local_out f32, f16 or bf16, all alike", CODE_PARAMETER,
-     REFUSED_BY("like the first local_out|must be f32")},
+    {"dtypes", "13", "lse is f32, local_out f32, f16 or bf16, all alike (or all f64)", CODE_PARAMETER,
+     REFUSED_BY("like the first local_out|must be f32|%s: is %s, must be %s")},
     {"shapes", "13", "lse is (M), local_out (M, D), all alike", CODE_PARAMETER,
-     REFUSED_BY("%s: is %s, must be %s|must be (M, D)")},
+     REFUSED_BY("its shape %s must be|must be (M, D)")},
     {"head_dim", "13", "D is a multiple of 8 in 8..512", CODE_PARAMETER, CHECKED_BY(merged_head_dim)},
-    {"float64", "13", "not f64", CODE_PARAMETER, CHECKED_BY(merged_dtype)},
     {"nothing_valid", "13", "a row has an entry with a key", NULL, "NaN in out and lse_out",
      .by_default = DEFAULT_COMPUTES},
 };
@@ -147,15 +138,18 @@ static fattn_status ring_list(const void *self)
 }
 
 static const strict_row ring_update_rows[] = {
+    {"required", "10", "attn and softmax tensors are given", CODE_NULL, REFUSED_BY(" is required: ")},
     {"layout", "10", "input_layout is SBH or TND", CODE_VALUE, REFUSED_BY("is not \"SBH\" or \"TND\"")},
     {"softmax_layout", "10", "input_softmax_layout is \"\", SBH or TND", CODE_TILING,
      REFUSED_BY("input_softmax_layout: ")},
-    {"dtypes", "10", "attn tensors alike in f32, f16 or bf16, statistics f32", CODE_TYPE,
+    {"dtypes", "10", "attn tensors alike in f32, f16 or bf16, statistics f32 (or all f64)", CODE_TYPE,
      REFUSED_BY("like prev_attn_out|must be f32|%s: is %s, must be %s")},
-    {"shapes", "10", "shapes of section 10", CODE_PARAM, REFUSED_BY("rank %d, must be|does not divide by")},
+    {"list_dtype", "10", "TND: actual_seq_qlen is i64", CODE_TYPE, .said = "must be i64 or i32",
+     CHECKED_BY(ring_list)},
     {"list", "10", "TND: actual_seq_qlen is given and goes from 0 to T", CODE_PARAM,
      REFUSED_BY("actual_seq_qlen: ")},
-    {"list_dtype", "10", "TND: actual_seq_qlen is i64", CODE_PARAM, CHECKED_BY(ring_list)},
+    {"shapes", "10", "shapes of section 10", CODE_PARAM,
+     REFUSED_BY("rank %d, must be|its shape %s must be|does not divide by")},
     {"head_dim", "10", "TND: D is a multiple of 64 and at most 768", CODE_TILING, CHECKED_BY(ring_head_dim)},
     {"heads", "10", "TND: at most 256 heads", CODE_TILING, CHECKED_BY(ring_heads)},
 };

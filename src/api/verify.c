@@ -384,9 +384,9 @@ static fattn_status verify(fattn_context *context, const fattn_translator *trans
 {
     fattn_problem problem = {0};
     fattn_ptrs ptrs = {0};
-    TRY(operator_args_check(translator->op, args, ARGS_DATA));
+    TRY(exec_args_check(context, translator, args, ARGS_DATA));
     const fattn_status status = translator->translate(context, args, arena, &problem);
-    if (status != FATTN_OK) return translator->refused ? translator->refused(context, status) : status;
+    if (status != FATTN_OK) return exec_refused(context, translator, args, status);
     translator->bind(args, &ptrs);
     if (problem.k.page_rows > 0) TRY(problem_check_table(&problem, &ptrs));
     verify_job job = {.op = translator->op, .args = args, .p = &problem, .ptrs = &ptrs};

@@ -8,7 +8,6 @@
 
 #include "base/error.h"
 #include "base/mutant.h"
-#include "exec/args.h"
 #include "exec/backends.h"
 #include "exec/explain.h"
 #include "exec/origin.h"
@@ -31,6 +30,19 @@ struct fattn_plan {
     char description[DESCRIPTION];
 };
 
+fattn_status exec_refused(const fattn_context *context, const fattn_translator *translator, const void *args,
+                          fattn_status status)
+{
+    return translator->refused ? translator->refused(context, translator->op, args, status) : status;
+}
+
+fattn_status exec_args_check(const fattn_context *context, const fattn_translator *translator, const void *args,
+                             fattn_args_need need)
+{
+    const fattn_status status = operator_args_check(translator->op, args, need);
+    return status == FATTN_OK ? status : exec_refused(context, translator, args, status);
+}
+
 /* Everything but the origin and the own workspace. On failure the caller frees the arena. */
 static fattn_status prepare(fattn_plan *plan, fattn_context *context,
                             const fattn_translator *translator, const void *args,
@@ -40,10 +52,9 @@ static fattn_status prepare(fattn_plan *plan, fattn_context *context,
     plan->op = translator->op;
     plan->translator = translator;
     plan->arena.allocator = &context->allocator;
-    fattn_status status = operator_args_check(translator->op, args, need);
-    if (status == FATTN_OK)
-        status = translator->translate(context, args, &plan->arena, &plan->problem);
-    if (status != FATTN_OK) return translator->refused ? translator->refused(context, status) : status;
+    TRY(exec_args_check(context, translator, args, need));
+    const fattn_status status = translator->translate(context, args, &plan->arena, &plan->problem);
+    if (status != FATTN_OK) return exec_refused(context, translator, args, status);
     problem_assert(&plan->problem);
     TRY(backend_choose(context, &plan->problem, &plan->backend));
     return plan->backend->plan(context, &plan->problem, &plan->arena, &plan->state, &plan->bytes);

@@ -6,6 +6,7 @@
 #define FATTN_EXEC_PLAN_H
 
 #include "core/backend.h"
+#include "exec/args.h"
 #include "fattn/explain.h"
 #include "fattn/operators.h"
 
@@ -20,9 +21,17 @@ typedef struct fattn_translator {
      * `finish` after the run, so that nothing is touched on error. */
     void (*bind)(const void *args, fattn_ptrs *ptrs);
     void (*finish)(const void *args, const fattn_problem *problem); /* may be NULL */
-    /* May add to the sentence of a refused call (strict: the device's code); returns `status`. NULL = no. */
-    fattn_status (*refused)(const fattn_context *context, fattn_status status);
+    /* May add to the sentence of a call refused with `status` (strict: the device's code), or say another; the
+     * arguments need not be sound. NULL = no. */
+    fattn_status (*refused)(const fattn_context *context, const fattn_operator *op, const void *args,
+                            fattn_status status);
 } fattn_translator;
+
+/* What every call begins with, and the last word of every refusal of arguments. */
+fattn_status exec_args_check(const fattn_context *context, const fattn_translator *translator, const void *args,
+                             fattn_args_need need);
+fattn_status exec_refused(const fattn_context *context, const fattn_translator *translator, const void *args,
+                          fattn_status status);
 
 fattn_status exec_call(fattn_context *context, const fattn_translator *translator, const void *args);
 /* The same for an operator without a problem: `call` checks and computes. */

@@ -89,7 +89,52 @@ static strict_case *sizes_mode(int mode, int b, int sq, int skv)
     strict_case *c = of(dense_case("BSND", FATTN_F16, b, 1, 1, sq, skv, 1, 1));
     set_mode(&c->a.fusion, mode, sq, skv);
     c->a.fusion.prefix = list_of(3, 1536, 1536, 1536);
+    c->a.fusion.prefix.count = b;
     return c;
+}
+
+/* Two heads of one column, 2048 queries and keys, mode 3. */
+static strict_case *heads2(int b)
+{
+    strict_case *c = of(dense_case("BSND", FATTN_F16, b, 2, 1, 2048, 2048, 1, 1));
+    set_mode(&c->a.fusion, 3, 2048, 2048);
+    return c;
+}
+
+/* A mask for every batch entry, and prefixes that it stands for. */
+static strict_case *prefixed5(void)
+{
+    strict_case *c = dense("BSND");
+    args *a = &c->a.fusion;
+    a->sparse_mode = 5;
+    MASK(4, 2, 1, 6, 8);
+    a->prefix = list_of(2, 6, 6);
+    return c;
+}
+
+/* Three sequences of 3 queries and 4 keys, that many tokens behind them, mode 1 with a mask for one. */
+static strict_case *tailed(int tokens)
+{
+    strict_case *c =
+        of(packed_case(FATTN_F16, 3, (int[]){3, 3, 3}, (int[]){4, 4, 4}, tokens, 4, 2, 4, 4));
+    args *a = &c->a.fusion;
+    a->sparse_mode = 1;
+    MASK(2, 3, 4);
+    return c;
+}
+
+/* `n` batch entries of one query and one key, in mode 6. */
+static void prefixes(args *a, int n)
+{
+    a->query = NEW(4, n, 1, 4, 1), a->key = a->value = NEW(4, n, 1, 2, 1);
+    a->prefix = (fattn_int_array){zeros(n), n};
+}
+
+static void packed_prefixes(args *a, int n)
+{
+    a->query = NEW(3, n, 4, 1), a->key = a->value = NEW(3, n, 2, 1);
+    a->actual_seq_qlen = a->actual_seq_kvlen = counting(n);
+    a->prefix = (fattn_int_array){zeros(n), n};
 }
 
 static strict_case *packed_mode(int mode, int q, int k)

@@ -190,6 +190,41 @@ static strict_case *mla(int rows)
     return c;
 }
 
+/* `n` heads, as many query rows as there are. */
+static void mla_heads(args *a, int n)
+{
+    const int rows = (int)a->query->shape[1];
+    a->num_heads = n, a->query = NEW(4, 2, rows, n, 512), a->query_rope = NEW(4, 2, rows, n, 64);
+}
+
+/* The caches chunked: [blocks, 1, D/16, rows, 16]. */
+static void mla_nz(args *a, int rows)
+{
+    a->block_size = rows, a->key = a->value = NEW(5, 8, 1, 32, rows, 16);
+    a->key_rope = NEW(5, 8, 1, 4, rows, 16);
+}
+
+/* Mode 4 as the device takes it. */
+static strict_case *mla_banded(void)
+{
+    strict_case *c = mla(4);
+    args *a = &c->a.fused;
+    mla_heads(a, 128);
+    mla_cache(a, 64, 1, 512, 64);
+    a->sparse_mode = 4;
+    TOKENS(9, 0);
+    return c;
+}
+
+static strict_case *mla_unpaged(void)
+{
+    strict_case *c = mla_banded();
+    args *a = &c->a.fused;
+    a->block_table = NULL, a->block_size = 0;
+    a->key = a->value = NEW(4, 2, 40, 1, 512), a->key_rope = NEW(4, 2, 40, 1, 64);
+    return c;
+}
+
 static strict_case *mla_packed(void)
 {
     strict_case *c = mla(1);
@@ -244,6 +279,44 @@ static void long_keys(args *a, int sq, int64_t rows)
     a->query = NEW(4, 1, sq, 1, 16), a->num_heads = a->num_key_value_heads = 1;
     a->key = a->value = repeated(NEW(4, 1, 1, 1, 16), 1, rows);
     a->actual_seq_lengths_kv = list_of(1, 1);
+}
+
+/* A query with one key, and a sequence without queries: that many keys of 128 + 64 columns together, and values of
+ * 512, the widest. Only with rope parts no rule on head dims comes first. */
+static void wide_values(args *a, int keys)
+{
+    a->num_heads = a->num_key_value_heads = 1;
+    a->query = NEW(3, 1, 1, 128), a->query_rope = NEW(3, 1, 1, 64);
+    a->key = repeated(NEW(3, 1, 1, 128), 0, keys), a->key_rope = repeated(NEW(3, 1, 1, 64), 0, keys);
+    a->value = repeated(NEW(3, 1, 1, 512), 0, keys);
+    a->actual_seq_lengths = list_of(2, 1, 1), a->actual_seq_lengths_kv = list_of(2, 1, keys);
+}
+
+/* The same behind a block table: blocks of 512 rows in the memory of one; the second entry has one key. */
+static void long_cache(args *a, int keys)
+{
+    const int columns = (keys + 511) / 512, blocks = columns + 1;
+    a->block_size = 512, a->key = a->value = repeated(NEW(3, 1, 512, 32), 0, blocks);
+    a->block_table = table_of(2, columns, blocks);
+    a->actual_seq_lengths_kv = list_of(2, keys, 1);
+}
+
+/* Two tensors of packed tokens in place of the two of a batch. */
+static void packed_list(args *a)
+{
+    const fattn_tensor **items = harness_alloc(2 * sizeof *items);
+    items[0] = items[1] = NEW(3, 4, 2, 16);
+    a->query = NEW(3, 6, 4, 16);
+    a->key_list = a->value_list = (fattn_tensor_array){items, 2};
+    a->actual_seq_lengths = list_of(2, 3, 6), a->actual_seq_lengths_kv = list_of(2, 4, 8);
+}
+
+/* The second tensor of the lists gets one key less. */
+static void shorten_second(args *a)
+{
+    const fattn_tensor **items = harness_alloc(2 * sizeof *items);
+    items[0] = a->key_list.data[0], items[1] = NEW(4, 1, 7, 2, 16);
+    a->key_list.data = a->value_list.data = items;
 }
 
 /* `n` sequences of `tokens` tokens together, and a key each. */

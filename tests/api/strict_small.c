@@ -30,6 +30,13 @@ static fattn_tensor_array same(const fattn_tensor *t, int n)
     return (fattn_tensor_array){items, n};
 }
 
+static fattn_tensor_array pair(const fattn_tensor *first, const fattn_tensor *second)
+{
+    const fattn_tensor **items = harness_alloc(2 * sizeof *items);
+    items[0] = first, items[1] = second;
+    return (fattn_tensor_array){items, 2};
+}
+
 static void parts(fattn_attention_update_args *u, fattn_dtype dtype, int n, int d)
 {
     u->lse = same(tensor_new(FATTN_F32, 1, 1, 3), n);
