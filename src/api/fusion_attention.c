@@ -315,7 +315,10 @@ fattn_status fattn_fusion_attention_shapes(fattn_context *context,
     TRY(operator_args_check(&operator_fusion_attention, args, ARGS_SHAPES));
     REQUIRE(outputs, FATTN_E_ARG, "outputs: is NULL; pass an array of %d tensors",
             operator_fusion_attention.n_outputs);
+    warn_list warnings;
+    warn_hold(&warnings);
     const fattn_status status = fusion_read(context, args, &call);
+    warn_settle(&warnings, context, status);
     if (status != FATTN_OK) return refused(context, status);
     outputs[0] = inputs_output(&call.in);
     outputs[1] = outputs[2] = stats_shape(&call.in);

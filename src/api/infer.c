@@ -147,7 +147,10 @@ fattn_status infer_shapes(fattn_context *context, const infer_args *args, bool l
 {
     infer_call call;
     REQUIRE(outputs, FATTN_E_ARG, "outputs: is NULL; pass an array of %d tensors", lse ? 2 : 1);
+    warn_list warnings;
+    warn_hold(&warnings);
     const fattn_status status = infer_read(context, args, &call);
+    warn_settle(&warnings, context, status);
     if (status != FATTN_OK) return infer_refused(context, status);
     outputs[0] = inputs_output(&call.in);
     if (lse) outputs[1] = infer_lse_shape(&call.in, args->want_lse);

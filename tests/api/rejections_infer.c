@@ -259,11 +259,27 @@ static void later(void **state)
     REFUSE(LATER, "antiquant_mode", prefill(FUSED, "BSND"), c->a.antiquant_mode = 1);
 }
 
+/* decisions.md: one warning per process and place, which a call that is not computed must not use up. */
+static void a_refused_call_warns_of_nothing(void **state)
+{
+    (void)state;
+    infer_case *c = armed(paged("BSND"));
+    forget_warnings();
+    c->a.sparse_mode = 3;
+    put2(c->a.block_table, 0, 1, 99); /* seen last of all */
+    refused(c, ARG, "block_table", "an entry outside the cache");
+    assert_int_equal(warnings(), 0);
+    put2(c->a.block_table, 0, 1, 0);
+    EXPECT_OK(call_infer(c), "a legal table");
+    assert_true(warned_of("infer_mode_without_mask"));
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup(f, setup)
     const struct CMUnitTest tests[] = {
         TEST(shapes_and_heads), TEST(lengths), TEST(paging), TEST(masks), TEST(later),
+        TEST(a_refused_call_warns_of_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
