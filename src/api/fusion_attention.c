@@ -68,7 +68,8 @@ static fattn_status fusion_read(fattn_context *context, const fattn_fusion_atten
     TRY(strict_check(&strict_fusion, STAGE_ARGS, context, call));
     TRY(check_numbers(a));
     TRY(inputs_layout(context, &call->in, a->input_layout, true, layout_names));
-    TRY(inputs_read(context, &call->in));
+    TRY(inputs_read_query(context, &call->in));
+    TRY(inputs_read_keys(&call->in));
     TRY(inputs_dtypes(&call->in));
     return read_softmax_layout(call);
 }

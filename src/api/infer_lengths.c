@@ -99,8 +99,8 @@ static fattn_status read_dense(infer_call *call, fattn_problem *problem, fattn_a
     call->n_batch = call->in.q.b;
     call->kv_room = kv.total = call->in.k.s;
     q.total = call->in.q.s;
-    if (call->decode)
-        q.list = (fattn_int_array){NULL, 0}; /* one row: the list is documented "ignored" */
+    if (call->decode || (call->mla && call->one_row))
+        q.list = (fattn_int_array){NULL, 0}; /* one row: ignored (spec 11.2); strict MLA refuses it later */
     TRY(check_one_sequence(call, &q));
     TRY(check_one_sequence(call, &kv));
     if (call->in.paged) TRY(read_table(call, problem));

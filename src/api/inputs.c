@@ -286,11 +286,15 @@ fattn_status shared_read(fattn_inputs *in)
     return FATTN_OK;
 }
 
-fattn_status inputs_read(fattn_context *context, fattn_inputs *in)
+fattn_status inputs_read_query(fattn_context *context, fattn_inputs *in)
 {
     read_as_bsnd(context, in);
     TRY(read_rank4_bsh(context, in));
-    TRY(read_query(in));
+    return read_query(in);
+}
+
+fattn_status inputs_read_keys(fattn_inputs *in)
+{
     REQUIRE(in->kv_heads >= 0, FATTN_E_ARG, "%s: %lld is negative; 0 = as many as %s",
             in->kv_heads_name, LL(in->kv_heads), in->heads_name);
     if (in->query_rope || in->key_rope) TRY(read_query_rope(in));

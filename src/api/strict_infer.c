@@ -189,7 +189,7 @@ static const strict_row rows[] = {
     {"mla_heads", "5.2", "head dim 512: query heads are a power of two, at most 128", CODE_TILING,
      CHECKED_BY(infer_mla_heads)},
     {"mla_value", "5.2", "head dim 512: value's is 512, too", CODE_TILING, CHECKED_BY(infer_mla_value)},
-    {"mla_rows", "5.2", "head dim 512, packed: at most 16 queries a sequence", CODE_TILING,
+    {"mla_rows", "5.2", "head dim 512: at most 16 queries a sequence (mode 4, packed)", CODE_TILING,
      CHECKED_BY(infer_mla_rows)},
     {"mla_paged", "5.2", "head dim 512: block_table is given (not in mode 4)", CODE_TILING,
      CHECKED_BY(infer_mla_paged)},
