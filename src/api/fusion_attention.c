@@ -30,7 +30,7 @@ static fattn_status check_numbers(const fattn_fusion_attention_args *a)
     REQUIRE(!dropout, FATTN_E_UNSUPPORTED,
             "keep_prob: %g: dropout is not computed in version " FATTN_VERSION_STRING "; give 1",
             a->keep_prob);
-    REQUIRE(a->head_num >= 0, FATTN_E_ARG, "head_num: %lld is not positive", LL(a->head_num));
+    REQUIRE(a->head_num >= 0, FATTN_E_ARG, "head_num: %lld is negative", LL(a->head_num));
     return FATTN_OK;
 }
 

@@ -114,7 +114,7 @@ static fattn_status check_inner_precise(const infer_call *call)
     const int64_t value = call->args->inner_precise;
     const bool last_bits = call->context->strict && strict_prefill(call) && value > 4;
     REQUIRE(call->args->route != ROUTE_DECODE || (value >= 0 && value <= 1), FATTN_E_ARG,
-            "inner_precise: %lld is not in 0..1 (one query row)", LL(value));
+            "inner_precise: %lld is not in 0..1; incre_flash_attention takes no other", LL(value));
     REQUIRE((value >= 0 && value <= 3) || last_bits, FATTN_E_ARG, "inner_precise: %lld is not in 0..3",
             LL(value));
     return FATTN_OK;

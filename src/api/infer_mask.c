@@ -103,8 +103,8 @@ static fattn_status read_decode_mask(infer_call *call, fattn_problem *problem)
         fits = m->shape[last - 1] >= 1;
     REQUIRE(
         fits, FATTN_E_SHAPE,
-        "atten_mask: %s; with one query row per batch it must be [%lld,>=%lld], [%lld,1,>=%lld] or "
-        "[%lld,1,1,>=%lld] (batch, keys)",
+        "atten_mask: %s; with one query row per batch it must be [1|%lld,>=%lld], [1|%lld,1,>=%lld] or "
+        "[1|%lld,1,1,>=%lld] (batch, keys)",
         tensor_print(m, shape, sizeof shape), LL(batch), LL(cols), LL(batch), LL(cols), LL(batch),
         LL(cols));
     use_mask(call, problem, m->shape[0] == batch && batch > 1, -1);

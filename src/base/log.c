@@ -83,7 +83,7 @@ void warn_hold(warn_list *list)
 
 void warn_settle(warn_list *list, const fattn_context *context, fattn_status status)
 {
-    holding = list->outer; /* first: the callback may call the library */
+    holding = list->outer; /* first: what is said now is no part of the call */
     for (int i = 0; status == FATTN_OK && i < list->count; i++)
         say(context, list->held[i].place, list->held[i].sentence);
 }
