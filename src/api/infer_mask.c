@@ -246,9 +246,9 @@ static bool hidden_window(const infer_call *call)
 {
     const infer_args *a = call->args;
     const fattn_dtype dtype = a->query->dtype;
-    return call->args->route == ROUTE_BY_SHAPE && strcmp(call->in.letters, "BSH") == 0 &&
-           strcmp(call->in.out_letters, "BSH") == 0 && call->in.paged && a->key->rank == 3 && a->pre_tokens > 0 && !call->in.key_shared &&
-           (dtype == FATTN_F16 || dtype == FATTN_BF16);
+    const bool bsh = strcmp(call->in.letters, "BSH") == 0 && strcmp(call->in.out_letters, "BSH") == 0;
+    return call->args->route == ROUTE_BY_SHAPE && bsh && call->in.paged && a->key->rank == 3 &&
+           a->pre_tokens > 0 && !call->in.key_shared && (dtype == FATTN_F16 || dtype == FATTN_BF16);
 }
 
 /* Strict. Mode 1 without a mask, which decisions.md calls an error for inference, is legal here: the

@@ -428,7 +428,8 @@ static void an_absorbed_band_over_many_rows(void **state)
     for (int64_t i = 0; i < tensor_count(a.attention_out); i++) {
         const float got = ((const float *)a.attention_out->data)[i];
         const float want = ((const float *)whole.attention_out->data)[i];
-        if (!(fabsf(got - want) <= 1e-5f)) fail_msg("element %lld: %g, not %g", (long long)i, (double)got, (double)want);
+        if (!(fabsf(got - want) <= 1e-5f))
+            fail_msg("element %lld: %g, not %g", (long long)i, (double)got, (double)want);
     }
 }
 
