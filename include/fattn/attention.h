@@ -120,9 +120,13 @@ FATTN_DECLARE_OPERATOR(fusion_attention)
  * keeps its band. The device's decode branch (spec 10) ignores sparse parameters; where that makes a
  * difference there is a warning. Its query lengths are ignored.
  *
- * attention_out: the shape above, or by default any contiguous tensor of the dtype with as many elements.
- * softmax_lse: fp32, natural logarithm, without the sink: [T,N,1] packed, else [B,N,Sq,1] (NSD: B = 1). With the
- * flag off its shape is [1] and it becomes 0; any other tensor given then is left alone. */
+ * A query without elements is answered at once; of the rest of the call only the outputs are checked.
+ *
+ * attention_out: the shape above, or any contiguous tensor of the dtype with as many elements (prompt and incre:
+ * not in strict mode).
+ * softmax_lse: fp32, natural logarithm, without the sink: [T,N,1] packed, else [B,N,Sq,1] (NSD: B = 1); by default
+ * also contiguous with other axes of extent 1, or flat. With the flag off its shape is [1] and it becomes 0; any
+ * other tensor given then is left alone. */
 
 /* prompt_flash_attention — prefill (npu_prompt_flash_attention; spec inference 6). SH and NSD hold one sequence:
  * a length list has one entry, rows behind it are padding; many sequences are TND. */
@@ -177,7 +181,7 @@ FATTN_DECLARE_OPERATOR(incre_flash_attention)
  * 10).
  *
  * key_list, value_list: instead of key and value one tensor per batch entry, batch 1, each as long as it is
- * (3.4); E_ARG together with key, value, block_table, packed layouts.
+ * (3.4); E_ARG together with key, value, block_table, packed layouts. A list of one tensor is that tensor.
  * key_shared_prefix, value_shared_prefix: keys in front of everybody's own, key's layout with batch 1 (packed: as
  * many tokens); actual_shared_prefix_len = how many of them count. Lengths, diagonals, mask and bias then count
  * prefix + own keys (3.3). Both or neither.

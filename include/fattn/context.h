@@ -43,7 +43,8 @@ typedef struct fattn_allocator {
 } fattn_allocator;
 
 /* Called at most once per process and place. `place` is a stable short id ("sparse_mode_without_mask"),
- * `sentence` names the argument and what the device would do. Must not call back into fattn. */
+ * `sentence` names the argument and what the device would do. A call that is refused
+ * warns of nothing. Must not call back into fattn. */
 typedef void (*fattn_warn_fn)(void *self, const char *place, const char *sentence);
 
 typedef enum fattn_compute {

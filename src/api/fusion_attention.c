@@ -30,7 +30,7 @@ static fattn_status check_numbers(const fattn_fusion_attention_args *a)
     REQUIRE(!dropout, FATTN_E_UNSUPPORTED,
             "keep_prob: %g: dropout is not computed in version " FATTN_VERSION_STRING "; give 1",
             a->keep_prob);
-    REQUIRE(a->head_num >= 0, FATTN_E_ARG, "head_num: %lld is not positive", LL(a->head_num));
+    REQUIRE(a->head_num >= 0, FATTN_E_ARG, "head_num: %lld is negative", LL(a->head_num));
     return FATTN_OK;
 }
 
@@ -68,7 +68,8 @@ static fattn_status fusion_read(fattn_context *context, const fattn_fusion_atten
     TRY(strict_check(&strict_fusion, STAGE_ARGS, context, call));
     TRY(check_numbers(a));
     TRY(inputs_layout(context, &call->in, a->input_layout, true, layout_names));
-    TRY(inputs_read(context, &call->in));
+    TRY(inputs_read_query(context, &call->in));
+    TRY(inputs_read_keys(&call->in));
     TRY(inputs_dtypes(&call->in));
     return read_softmax_layout(call);
 }
@@ -317,7 +318,10 @@ fattn_status fattn_fusion_attention_shapes(fattn_context *context,
     TRY(exec_args_check(context, &translator_fusion_attention, args, ARGS_SHAPES));
     REQUIRE(outputs, FATTN_E_ARG, "outputs: is NULL; pass an array of %d tensors",
             operator_fusion_attention.n_outputs);
+    warn_list warnings;
+    warn_hold(&warnings);
     const fattn_status status = fusion_read(context, args, &call);
+    warn_settle(&warnings, context, status);
     if (status != FATTN_OK) return exec_refused(context, &translator_fusion_attention, args, status);
     outputs[0] = inputs_output(&call.in);
     outputs[1] = outputs[2] = stats_shape(&call.in);

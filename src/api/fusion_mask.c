@@ -41,7 +41,7 @@ static fattn_status check_mode(const fusion_call *call)
     const int64_t mode = call->args->sparse_mode;
     REQUIRE(mode >= 0 && mode <= 8, FATTN_E_ARG, "sparse_mode: %lld is not in 0..8", LL(mode));
     REQUIRE(call->in.packed || mode <= 6, FATTN_E_ARG,
-            "sparse_mode: %lld is for input_layout TND only; %s takes 0..6 (%d without the band)",
+            "sparse_mode: %lld is for input_layout TND only; %s takes 0..6: %d is the same mask without the band",
             LL(mode), call->in.letters, mode == 7 ? 3 : 2);
     REQUIRE(!call->in.packed || mode != 5, FATTN_E_ARG,
             "sparse_mode: 5 is not defined for input_layout TND; use 6");

@@ -37,13 +37,14 @@ static bool layout_decodes(const fattn_inputs *in)
 /* Which branch of the device would run (spec 10). */
 static void find_branch(infer_call *call)
 {
-    enum { MLA_HEAD_DIM = 512, MLA_ROWS = 16 };
+    enum { MLA_HEAD_DIM = 512, MLA_ROWS = 16, MODE_BAND = 4 };
     const fattn_inputs *in = &call->in;
     const bool decodes = layout_decodes(in);
     call->one_row = !in->packed && in->q.s == 1;
     call->decode = call->one_row && call->args->route != ROUTE_PREFILL && decodes && !in->query_rope;
     call->mla = call->args->route == ROUTE_BY_SHAPE && decodes && in->query_rope &&
-                in->q.d == MLA_HEAD_DIM && (in->packed || in->q.s <= MLA_ROWS);
+                in->q.d == MLA_HEAD_DIM &&
+                (in->packed || in->q.s <= MLA_ROWS || call->args->sparse_mode == MODE_BAND);
 }
 
 /* key and value, or a list of each. */
@@ -59,6 +60,22 @@ static fattn_status check_given(const infer_args *a)
             a->key_list.count > 0 ? "value_list" : "key_list");
     REQUIRE(lists || (a->key && a->value), FATTN_E_ARG,
             "%s: missing; give key and value, or key_list and value_list", a->key ? "value" : "key");
+    return FATTN_OK;
+}
+
+/* Everything behind the query that tells how much there is to compute. */
+static fattn_status read_keys(infer_call *call)
+{
+    const infer_args *a = call->args;
+    TRY(inputs_dtypes(&call->in)); /* before shapes: quantised caches have other ones */
+    TRY(inputs_read_keys(&call->in));
+    if (call->in.paged) TRY(cache_read(call->context, &call->in, a->block_size));
+    REQUIRE(a->route != ROUTE_DECODE || call->in.q.s == 1, FATTN_E_SHAPE,
+            "query: %lld rows per batch; incre_flash_attention takes 1, "
+            "fused_infer_attention_score any "
+            "number",
+            LL(call->in.q.s));
+    find_branch(call);
     return FATTN_OK;
 }
 
@@ -89,16 +106,8 @@ static fattn_status infer_read(fattn_context *context, const infer_args *a, infe
     TRY(strict_check(&strict_infer, STAGE_ARGS, context, call));
     TRY(inputs_scale(a->scale_name, a->scale));
     TRY(inputs_layout(context, &call->in, a->layout, false, a->layouts));
-    TRY(inputs_dtypes(&call->in)); /* before shapes: quantised caches have other ones */
-    TRY(inputs_read(context, &call->in));
-    if (call->in.paged) TRY(cache_read(context, &call->in, a->block_size));
-    REQUIRE(a->route != ROUTE_DECODE || call->in.q.s == 1, FATTN_E_SHAPE,
-            "query: %lld rows per batch; incre_flash_attention takes 1, "
-            "fused_infer_attention_score any "
-            "number",
-            LL(call->in.q.s));
-    find_branch(call);
-    return FATTN_OK;
+    TRY(inputs_read_query(context, &call->in));
+    return infer_no_query(a) ? infer_read_empty(call) : read_keys(call);
 }
 
 static fattn_status check_inner_precise(const infer_call *call)
@@ -106,7 +115,7 @@ static fattn_status check_inner_precise(const infer_call *call)
     const int64_t value = call->args->inner_precise;
     const bool last_bits = call->context->strict && strict_prefill(call) && value > 4;
     REQUIRE(call->args->route != ROUTE_DECODE || (value >= 0 && value <= 1), FATTN_E_ARG,
-            "inner_precise: %lld is not in 0..1 (one query row)", LL(value));
+            "inner_precise: %lld is not in 0..1; incre_flash_attention takes no other", LL(value));
     REQUIRE((value >= 0 && value <= 3) || last_bits, FATTN_E_ARG, "inner_precise: %lld is not in 0..3",
             LL(value));
     return FATTN_OK;
@@ -127,30 +136,53 @@ fattn_status infer_refused(const fattn_context *context, const fattn_operator *o
     return strict_refused(&strict_infer, context, status);
 }
 
+/* What tells one legal call from another once its tensors are read. */
+static fattn_status read_rest(infer_call *call, fattn_arena *arena, fattn_problem *problem)
+{
+    TRY(check_inner_precise(call));
+    TRY(infer_lengths(call, arena, problem));
+    problem->round_scores_f16 = rounds_scores(call);
+    TRY(infer_mask(call, problem));
+    TRY(infer_bias(call, problem));
+    TRY(infer_sink(call, problem));
+    return strict_check(&strict_infer, STAGE_CALL, call->context, call);
+}
+
+/* A list of one tensor is that tensor (spec 3.4). */
+static infer_args without_single_lists(const infer_args *args)
+{
+    infer_args a = *args;
+    if (a.key || a.value || a.key_list.count != 1 || a.value_list.count != 1) return a;
+    a.key = a.key_list.data[0];
+    a.value = a.value_list.data[0];
+    a.key_list = a.value_list = (fattn_tensor_array){NULL, 0};
+    return a;
+}
+
 fattn_status infer_translate(fattn_context *context, const infer_args *args, fattn_arena *arena,
                              fattn_problem *problem)
 {
+    const infer_args a = without_single_lists(args);
+    const bool any_shape = !context->strict || a.route == ROUTE_BY_SHAPE; /* spec 8: callers hold other views */
     infer_call call;
-    TRY(infer_read(context, args, &call));
-    TRY(check_inner_precise(&call));
-    TRY(infer_lengths(&call, arena, problem));
+    TRY(infer_read(context, &a, &call));
+    problem->scale = a.scale;
+    if (!call.empty) TRY(read_rest(&call, arena, problem));
     TRY(inputs_fill(&call.in, arena, problem));
-    problem->scale = args->scale;
-    problem->round_scores_f16 = rounds_scores(&call);
-    TRY(infer_mask(&call, problem));
-    TRY(infer_bias(&call, problem));
-    TRY(infer_sink(&call, problem));
-    TRY(strict_check(&strict_infer, STAGE_CALL, context, &call));
-    TRY(output_fill(&call.in, args->attention_out, !context->strict, problem));
+    TRY(output_fill(&call.in, a.attention_out, any_shape, problem));
     return infer_rows(&call, arena, problem);
 }
 
 fattn_status infer_shapes(fattn_context *context, const infer_args *args, bool lse,
                           fattn_tensor *outputs)
 {
+    const infer_args a = without_single_lists(args);
     infer_call call;
     REQUIRE(outputs, FATTN_E_ARG, "outputs: is NULL; pass an array of %d tensors", lse ? 2 : 1);
-    const fattn_status status = infer_read(context, args, &call);
+    warn_list warnings;
+    warn_hold(&warnings);
+    const fattn_status status = infer_read(context, &a, &call);
+    warn_settle(&warnings, context, status);
     if (status != FATTN_OK) return strict_refused(&strict_infer, context, status);
     outputs[0] = inputs_output(&call.in);
     if (lse) outputs[1] = infer_lse_shape(&call.in, args->want_lse);
@@ -159,8 +191,9 @@ fattn_status infer_shapes(fattn_context *context, const infer_args *args, bool l
 
 static void *data_of(const fattn_tensor *tensor) { return tensor ? tensor->data : NULL; }
 
-void infer_bind(const infer_args *a, fattn_ptrs *ptrs)
+void infer_bind(const infer_args *args, fattn_ptrs *ptrs)
 {
+    const infer_args single = without_single_lists(args), *a = &single;
     *ptrs = (fattn_ptrs){
         .q = {a->query->data, data_of(a->query_rope)},
         .k = {data_of(a->key), data_of(a->key_rope)},

@@ -43,6 +43,7 @@ typedef struct infer_call {
     fattn_context *context;
     const infer_args *args;
     fattn_inputs in;
+    bool empty;   /* the query has no elements: nothing else is read */
     bool one_row; /* one query row, not packed: without rope, modes 2 and 3 let it see every key */
     bool decode;  /* the device's decode branch for one row without rope: sparse parameters are ignored */
     bool mla;     /* the device's decode branch for D = 512 with rope parts */
@@ -84,6 +85,10 @@ extern const char *const infer_layouts[];
 void infer_no_lse(const fattn_tensor *lse);
 
 /* ---- parts of the translation, in this order ---- */
+
+/* infer_empty.c: is there nothing to compute? Then the answer's shape is all that is read of key and value. */
+bool infer_no_query(const infer_args *args);
+fattn_status infer_read_empty(infer_call *call);
 
 /* infer_lengths.c: lengths in all forms, block table, left padding, shared prefix. */
 fattn_status infer_lengths(infer_call *call, fattn_arena *arena, fattn_problem *problem);

@@ -33,10 +33,10 @@ fattn_status infer_bias(const infer_call *call, fattn_problem *problem)
                 (pse->shape[1] == heads || pse->shape[1] == 1) &&
                 pse->shape[3] >= cols;
     REQUIRE(!call->decode || (fits && pse->shape[2] == 1), FATTN_E_SHAPE,
-            "pse_shift: %s; with one query row it must be [1|%lld,%lld,1,>=%lld] (batch, heads, queries, keys)",
+            "pse_shift: %s; with one query row it must be [1|%lld,1|%lld,1,>=%lld] (batch, heads, queries, keys)",
             shape, LL(call->n_batch), LL(heads), LL(cols));
     REQUIRE(call->decode || (fits && pse->shape[2] >= rows), FATTN_E_SHAPE,
-            "pse_shift: %s; it must be [1|%lld,%lld,>=%lld,>=%lld] (batch, heads, queries, keys)", shape,
+            "pse_shift: %s; it must be [1|%lld,1|%lld,>=%lld,>=%lld] (batch, heads, queries, keys)", shape,
             LL(call->n_batch), LL(heads), LL(rows), LL(cols));
     problem->bias =
         (fattn_bias){.kind = BIAS_TENSOR, .dtype = dtype, .col_stride = pse->strides[3]};

@@ -99,8 +99,8 @@ static fattn_status read_dense(infer_call *call, fattn_problem *problem, fattn_a
     call->n_batch = call->in.q.b;
     call->kv_room = kv.total = call->in.k.s;
     q.total = call->in.q.s;
-    if (call->decode)
-        q.list = (fattn_int_array){NULL, 0}; /* one row: the list is documented "ignored" */
+    if (call->decode || (call->mla && call->one_row))
+        q.list = (fattn_int_array){NULL, 0}; /* one row: ignored (spec 11.2); strict MLA refuses it later */
     TRY(check_one_sequence(call, &q));
     TRY(check_one_sequence(call, &kv));
     if (call->in.paged) TRY(read_table(call, problem));
@@ -117,7 +117,7 @@ static fattn_status read_padding_size(const fattn_tensor *size, const char *name
 {
     char shape[TEXT_SIZE];
     REQUIRE((size->dtype == FATTN_I64 || size->dtype == FATTN_I32) && tensor_elements(size) == 1,
-            FATTN_E_SHAPE, "%s: %s; it must be one i64, the number of rows behind the data", name,
+            FATTN_E_SHAPE, "%s: %s; it must be one i64 or i32, the number of rows behind the data", name,
             tensor_print(size, shape, sizeof shape));
     int64_t wide = 0;
     int32_t narrow = 0;
@@ -147,7 +147,7 @@ static bool padding_applies(infer_call *call, const char *name, const fattn_leng
 {
     if (!call->in.paged && !call->in.listed && list_given(lengths->list)) return true;
     context_warn(call->context, WARN_PADDING_IGNORED,
-                 "%s: ignored in decode without %s, with block_table and with tensor lists, as on the device",
+                 "%s: ignored, as on the device: in decode it needs %s, and neither block_table nor a tensor list",
                  name, lengths->name);
     return false;
 }
@@ -162,7 +162,7 @@ static fattn_status refuse_padding(const infer_call *call, const char *name,
     REQUIRE(call->decode || (!call->in.paged && !call->in.listed), FATTN_E_ARG,
             "%s: given together with block_table or a tensor list; leave one of them out", name);
     REQUIRE(call->decode || list_given(lengths->list), FATTN_E_ARG,
-            "%s: needs %s, the number of rows in front of the padding", name, lengths->name);
+            "%s: needs %s, the lengths of the sequences", name, lengths->name);
     return FATTN_OK;
 }
 

@@ -37,13 +37,13 @@ static int64_t cols_needed(const infer_call *call)
     return call->in.paged ? infer_kv_reach(call) : all_cols(call);
 }
 
-/* The mask of the call. One without elements is absent, unless queries or keys are what is missing:
- * then it is the full-size mask of nothing. */
+/* The mask of the call. One without elements is absent (spec 0.6), unless keys are what is missing: then it is
+ * the full-size mask of nothing. Packed sequences have no full-size mask. */
 static const fattn_tensor *mask_of(const infer_call *call)
 {
     const fattn_tensor *m = call->args->atten_mask;
     const int64_t keys = call->in.paged ? call->kv_room : all_cols(call);
-    return m && tensor_elements(m) == 0 && call->in.q.s > 0 && keys > 0 ? NULL : m;
+    return m && tensor_elements(m) == 0 && (call->in.packed || keys > 0) ? NULL : m;
 }
 
 /* ---- the mask tensor ----------------------------------------------------------------------------
@@ -104,8 +104,8 @@ static fattn_status read_decode_mask(infer_call *call, fattn_problem *problem)
         fits = m->shape[last - 1] >= 1;
     REQUIRE(
         fits, FATTN_E_SHAPE,
-        "atten_mask: %s; with one query row per batch it must be [%lld,>=%lld], [%lld,1,>=%lld] or "
-        "[%lld,1,1,>=%lld] (batch, keys)",
+        "atten_mask: %s; with one query row per batch it must be [1|%lld,>=%lld], [1|%lld,1,>=%lld] or "
+        "[1|%lld,1,1,>=%lld] (batch, keys)",
         tensor_print(m, shape, sizeof shape), LL(batch), LL(cols), LL(batch), LL(cols), LL(batch),
         LL(cols));
     use_mask(call, problem, m->shape[0] == batch && batch > 1, -1);
@@ -207,6 +207,26 @@ static fattn_status settle_with_mask(infer_call *call, fattn_problem *problem)
     return read_prefill_mask(call, problem);
 }
 
+/* BNSD_BSND of unified inference has more rows than one (spec 2.1). */
+static bool refuses_one_row(const infer_call *call)
+{
+    return call->args->route == ROUTE_BY_SHAPE && strcmp(call->in.letters, "BNSD") == 0 &&
+           strcmp(call->in.out_letters, "BSND") == 0;
+}
+
+static void warn_one_row_causal(const infer_call *call)
+{
+    if (refuses_one_row(call))
+        context_warn(call->context, WARN_DECODE_SPARSE_MODE,
+                     "sparse_mode: 2 with one query row lets it see every key; the device refuses one row in "
+                     "input_layout BNSD_BSND");
+    else
+        context_warn(
+            call->context, WARN_DECODE_SPARSE_MODE,
+            "sparse_mode: 2 with one query row lets it see every key; the device lets it see the "
+            "first one only");
+}
+
 static fattn_status settle_prefill(infer_call *call, fattn_problem *problem)
 {
     if (call->mask)
@@ -217,10 +237,7 @@ static fattn_status settle_prefill(infer_call *call, fattn_problem *problem)
     if ((call->mode == 0 && !ignores_tokens(call)) || call->mode == 4) TRY(check_tokens(call));
     if (!call->one_row || call->in.query_rope || call->context->strict || call->mode != 2) return FATTN_OK;
     if (call->mask)
-        context_warn(
-            call->context, WARN_DECODE_SPARSE_MODE,
-            "sparse_mode: 2 with one query row lets it see every key; the device lets it see the "
-            "first one only");
+        warn_one_row_causal(call);
     call->mode = MODE_ALL;
     return FATTN_OK;
 }
@@ -233,9 +250,9 @@ static bool hidden_window(const infer_call *call)
 {
     const infer_args *a = call->args;
     const fattn_dtype dtype = a->query->dtype;
-    return call->args->route == ROUTE_BY_SHAPE && strcmp(call->in.letters, "BSH") == 0 &&
-           call->in.paged && a->key->rank == 3 && a->pre_tokens > 0 && !call->in.key_shared &&
-           (dtype == FATTN_F16 || dtype == FATTN_BF16);
+    const bool bsh = strcmp(call->in.letters, "BSH") == 0 && strcmp(call->in.out_letters, "BSH") == 0;
+    return call->args->route == ROUTE_BY_SHAPE && bsh && call->in.paged && a->key->rank == 3 &&
+           a->pre_tokens > 0 && !call->in.key_shared && (dtype == FATTN_F16 || dtype == FATTN_BF16);
 }
 
 /* Strict. Mode 1 without a mask, which decisions.md calls an error for inference, is legal here: the
@@ -320,15 +337,24 @@ static void place_mask(infer_call *call, int64_t b, fattn_seq *seq)
     seq->mask_base = b * call->mask_batch_stride + row * call->mask_row_stride + col * col_stride;
 }
 
+/* Row 0 of the compressed mask leaves column 0. Where a window or left padding stands in front of it, every key
+ * that is left is masked: the sequence keeps those keys, and no window (fill_empty() says what that yields). */
+static void first_key_only(const infer_call *call, int64_t b, int64_t hidden, fattn_seq *seq)
+{
+    const bool kept = hidden == 0 && infer_kv_start(call, b) == 0;
+    seq->kv_row0 += hidden;
+    seq->kv_len -= hidden;
+    seq->band_lo = seq->band_hi = -i64_add_sat(seq->q_len, seq->kv_len);
+    seq->prefix = kept ? i64_min(1, seq->kv_len) : 0;
+}
+
 void infer_mask_seq(infer_call *call, int64_t b, fattn_seq *seq)
 {
     const infer_args *a = call->args;
-    const int64_t limit = i64_add_sat(seq->q_len, seq->kv_len);
     mask_translate(seq, ignores_tokens(call) ? MODE_ALL : call->mode, call->dense_mask, a->pre_tokens,
                    a->next_tokens, 0, false);
     if (call->dense_mask) place_mask(call, b, seq);
-    if (call->window < seq->kv_len) seq->band_lo = seq->kv_len - call->window + MUTANT(82, 0, 1);
-    if (!call->first_key_only) return;
-    seq->band_hi = -limit;
-    seq->prefix = i64_min(1, seq->kv_len);
+    const int64_t hidden = i64_max(seq->kv_len - call->window, 0); /* keys in front of the window */
+    if (hidden > 0) seq->band_lo = hidden + MUTANT(82, 0, 1);
+    if (call->first_key_only) first_key_only(call, b, hidden, seq);
 }

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/ints.h"
 #include "base/mutant.h"
+#include "core/layout.h"
 
 #define LL(x) ((long long)(x))
 
@@ -27,15 +28,32 @@ fattn_tensor infer_lse_shape(const fattn_inputs *in, bool wanted)
                       : fattn_tensor_contiguous(NULL, FATTN_F32, 4, padded);
 }
 
+/* Contiguous memory for the same numbers in the same order: axes of extent 1 more or less, or flat. Other shapes
+ * may mean another order of the axes. */
+static bool same_memory(const fattn_tensor *given, const fattn_tensor *wanted)
+{
+    int g = 0, w = 0;
+    if (given->dtype != wanted->dtype || !tensor_contiguous(given)) return false;
+    if (given->rank == 1) return given->shape[0] == tensor_elements(wanted);
+    for (;;) {
+        while (g < given->rank && given->shape[g] == 1) g++;
+        while (w < wanted->rank && wanted->shape[w] == 1) w++;
+        if (g == given->rank || w == wanted->rank) return g == given->rank && w == wanted->rank;
+        if (given->shape[g++] != wanted->shape[w++]) return false;
+    }
+}
+
 /* Without the flag callers pass any dummy; it is left alone. */
 static fattn_status read_lse(const infer_call *call, fattn_tensor *lse, fattn_problem *problem)
 {
     const fattn_tensor *given = call->args->softmax_lse;
     *lse = infer_lse_shape(&call->in, call->args->want_lse);
     if (!given || !call->args->want_lse) return FATTN_OK;
+    problem->want_lse = true;
+    TRY(tensor_check_output(given, "softmax_lse"));
+    if (!call->context->strict && same_memory(given, lse)) return FATTN_OK;
     TRY(output_check(given, lse, "softmax_lse"));
     *lse = *given;
-    problem->want_lse = true;
     return FATTN_OK;
 }
 
@@ -69,6 +87,7 @@ static void fill_empty(const infer_call *call, fattn_problem *problem)
     if (call->decode) {
         problem->empty_no_keys = (fattn_empty){.lse = -3.40e38f};
         problem->empty_masked = (fattn_empty){.mean = true, .lse = -1e12f, .lse_mean = true};
+        problem->empty_no_window = problem->empty_masked; /* first_key_only() without the first key */
     } else if (!(a->inner_precise & 2)) {
         const float masked = problem->round_scores_f16 ? -65504.0f : -FLT_MAX;
         problem->empty_masked = (fattn_empty){.mean = true, .lse = masked, .lse_mean = true};

@@ -30,8 +30,9 @@ fattn_status infer_tree(infer_call *call, fattn_problem *problem)
             "sparse_mode: 9 together with left padding is not defined; leave the padding sizes out");
     for (int64_t b = 0; b < call->n_batch; b++)
         REQUIRE(call->q.length[b] <= i64_add_sat(call->kv.length[b], call->shared_len), FATTN_E_ARG,
-                "sparse_mode: 9 needs as many keys as queries; batch entry %lld has %lld and %lld", LL(b),
-                LL(call->q.length[b]), LL(call->kv.length[b]));
+                "sparse_mode: 9 needs at least as many keys as queries; batch entry %lld has %lld queries and %lld "
+                "keys",
+                LL(b), LL(call->q.length[b]), LL(i64_add_sat(call->kv.length[b], call->shared_len)));
     const int64_t rows = call->in.q.s, flat = tree_cells(call);
     const bool by_batch = m->rank == 3 && (m->shape[0] == call->n_batch || m->shape[0] == 1) &&
                           m->shape[1] == rows && m->shape[2] == rows;

@@ -119,7 +119,7 @@ static bool has_head_axis(const char *letters) { return strchr(letters, 'N') != 
 
 static fattn_status read_query(fattn_inputs *in)
 {
-    REQUIRE(in->heads >= 0, FATTN_E_ARG, "%s: %lld is not positive", in->heads_name, LL(in->heads));
+    REQUIRE(in->heads >= 0, FATTN_E_ARG, "%s: %lld is negative", in->heads_name, LL(in->heads));
     REQUIRE(
         in->heads > 0 || has_head_axis(in->letters), FATTN_E_ARG,
         "%s: 0, but input_layout %s has no N axis to take it from; give the number of query heads",
@@ -308,11 +308,15 @@ fattn_status shared_read(fattn_inputs *in)
     return FATTN_OK;
 }
 
-fattn_status inputs_read(fattn_context *context, fattn_inputs *in)
+fattn_status inputs_read_query(fattn_context *context, fattn_inputs *in)
 {
     read_as_bsnd(context, in);
     TRY(read_rank4_bsh(context, in));
-    TRY(read_query(in));
+    return read_query(in);
+}
+
+fattn_status inputs_read_keys(fattn_inputs *in)
+{
     REQUIRE(in->kv_heads >= 0, FATTN_E_ARG, "%s: %lld is negative; 0 = as many as %s",
             in->kv_heads_name, LL(in->kv_heads), in->heads_name);
     if (in->query_rope || in->key_rope) TRY(read_query_rope(in));
@@ -322,7 +326,8 @@ fattn_status inputs_read(fattn_context *context, fattn_inputs *in)
     if (in->key_shared || in->value_shared) TRY(shared_read(in));
     if (!in->query_rope) return FATTN_OK;
     REQUIRE(!in->listed, FATTN_E_UNSUPPORTED,
-            "key_list: a list has no rope parts; give one key tensor, or whole columns");
+            "key_list: given with query_rope, and a list has no rope parts; give key and key_rope, or put the rope "
+            "columns behind those of query and of every tensor");
     TRY(layout_read(&in->k_rope, in->letters, in->key_rope, in->n_kv_heads, "key_rope"));
     return rope_check(in);
 }

@@ -48,15 +48,17 @@ fattn_status inputs_scale(const char *name, double scale);
 fattn_status inputs_layout(fattn_context *context, fattn_inputs *in, const char *layout,
                            bool any_case, const char *const *names);
 
-/* Reads query, and unless paged key, value and rope, and checks everything that follows from shapes
- * and head counts. */
-fattn_status inputs_read(fattn_context *context, fattn_inputs *in);
+/* Settles the lenient readings of the layout and reads query. */
+fattn_status inputs_read_query(fattn_context *context, fattn_inputs *in);
+/* Then the rope part of query, and unless paged key, value and key_rope: everything that follows from shapes and
+ * head counts. */
+fattn_status inputs_read_keys(fattn_inputs *in);
 
 /* Reads key, value and key_rope as block caches: [blocks, rows, Nkv*D], [blocks, Nkv, rows, D], [blocks, rows,
  * Nkv, D] where only that fits, or [blocks, Nkv, D/c, rows, c] (NZ). block_size 0 = as the cache says. */
 fattn_status cache_read(fattn_context *context, fattn_inputs *in, int64_t block_size);
 
-/* What inputs_read() and cache_read() share: head counts of key and value that were read. */
+/* What inputs_read_keys() and cache_read() share: head counts of key and value that were read. */
 fattn_status keys_check(const fattn_inputs *in);
 int64_t keys_heads(const fattn_inputs *in, int64_t n_axis, int64_t h);
 fattn_status keys_groups(const fattn_inputs *in);

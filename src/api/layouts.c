@@ -10,6 +10,7 @@
 
 #include "api/inputs.h"
 #include "base/error.h"
+#include "base/ints.h"
 #include "base/mutant.h"
 
 enum { NAME_MAX_LETTERS = 16, NAMES_TEXT = 160 };
@@ -31,6 +32,38 @@ static const char *find(const char *const *names, const char *name)
     for (int i = 0; names && names[i]; i++)
         if (strcmp(names[i], name) == 0) return names[i];
     return NULL;
+}
+
+/* Letters to add, drop or change between two names (Levenshtein). */
+static int64_t distance(const char *a, const char *b)
+{
+    int64_t row[NAME_MAX_LETTERS + 1];
+    const size_t n = strlen(b);
+    for (size_t j = 0; j <= n; j++) row[j] = (int64_t)j;
+    for (size_t i = 0; a[i]; i++) {
+        int64_t diagonal = row[0];
+        row[0] = (int64_t)i + 1;
+        for (size_t j = 0; j < n; j++) {
+            const int64_t change = diagonal + (a[i] != b[j]);
+            diagonal = row[j + 1];
+            row[j + 1] = i64_min(change, 1 + i64_min(diagonal, row[j]));
+        }
+    }
+    return row[n];
+}
+
+/* A name that is at most two letters away; NULL when there is none. */
+static const char *nearest(const char *const *names, const char *name)
+{
+    const char *best = NULL;
+    int64_t least = 3;
+    for (int i = 0; names[i]; i++) {
+        const int64_t d = distance(name, names[i]);
+        if (d >= least || d >= (int64_t)strlen(name)) continue;
+        least = d;
+        best = names[i];
+    }
+    return best;
 }
 
 static void upper(char *out, const char *in)
@@ -69,6 +102,9 @@ fattn_status inputs_layout(fattn_context *context, fattn_inputs *in, const char 
             "input_layout: \"%.32s\" must be written in capitals: \"%s\"", layout, folded);
     REQUIRE(name || strcmp(wanted, "BSNH") != 0, FATTN_E_ARG,
             "input_layout: \"BSNH\" is not one of %s; it is spelt BSND", text);
+    const char *near = name ? name : nearest(names, folded);
+    REQUIRE(name || !near, FATTN_E_ARG, "input_layout: \"%.32s\" is not one of %s; %s is nearest", layout, text,
+            near);
     REQUIRE(name, FATTN_E_ARG, "input_layout: \"%.32s\" is not one of %s", layout, text);
     split(in, name);
     in->packed = layout_packed(in->letters);

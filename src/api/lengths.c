@@ -112,6 +112,25 @@ static bool fits_alone(const fattn_length_list *given, bool strict, bool tail)
     return read_lists(given, NULL, strict, tail) != READ_NONE;
 }
 
+/* Its sum is the number of tokens and its last entry is not: nobody writes that by chance. */
+static bool looks_like_lengths(const fattn_length_list *given)
+{
+    return is_lengths(given) && !is_cumulative(given, false);
+}
+
+/* By default only: strict knows cumulative ends and nothing else. */
+static void warn_tail(fattn_context *context, const fattn_length_list *q, const fattn_length_list *kv)
+{
+    const fattn_length_list *given = looks_like_lengths(q) ? q : kv, *other = given == q ? kv : q;
+    char list[TEXT_SIZE];
+    if (context->strict || !kv || !looks_like_lengths(given)) return;
+    const int64_t last = given->list.data[active_count(given->list) - 1];
+    context_warn(context, WARN_LENGTHS_NOT_CUMULATIVE,
+                 "%s: %s is read as cumulative ends with %lld tokens behind the last, although its sum is the "
+                 "number of tokens: that of %s is not; give both lists as cumulative ends, or both as lengths",
+                 given->name, list_print(given->list, list, sizeof list), LL(given->total - last), other->name);
+}
+
 static fattn_status place(fattn_arena *arena, const fattn_length_list *given, reading as,
                           fattn_lengths *out)
 {
@@ -180,6 +199,7 @@ fattn_status lengths_packed(fattn_context *context, fattn_arena *arena, const fa
             "%s: %s is read as lengths (their sum is the number of tokens); the device takes "
             "cumulative ends only",
             q->name, list_print(q->list, list, sizeof list));
+    if (as == READ_WITH_TAIL) warn_tail(context, q, kv);
     TRY(place(arena, q, as, q_out));
     return kv ? place(arena, kv, as, kv_out) : FATTN_OK;
 }

@@ -11,7 +11,8 @@ enum {
     IGNORED = FATTN_FIELD_IGNORED,
     LATER = FATTN_FIELD_UNSUPPORTED,
     HOST = FATTN_FIELD_HOST,
-    HEADS = FATTN_FIELD_HEADS
+    HEADS = FATTN_FIELD_HEADS,
+    BY_FLAG = FATTN_FIELD_BY_FLAG
 };
 
 /* A row: kind, field, flags, default, other spellings, help. ARGS names the struct being described. */
@@ -174,7 +175,7 @@ static const fattn_field fused_infer_attention_score_fields[] = {
     INT(value_antiquant_mode, LATER, 0, "granularity of value_antiquant_scale"),
     ROW(BOOL, softmax_lse_flag, 0, .help = "compute softmax_lse"),
     OUT(attention_out, REQUIRED, "the result, in the layout behind the _ of input_layout"),
-    OUT(softmax_lse, 0, "fp32 log-sum-exp, [B,N,Sq,1] or [T,N,1]; [1] when the flag is off"),
+    OUT(softmax_lse, BY_FLAG, "fp32 log-sum-exp, [B,N,Sq,1] or [T,N,1]; [1] when the flag is off"),
 };
 #undef ARGS
 
@@ -224,7 +225,7 @@ static const fattn_field fused_infer_attention_score_v2_fields[] = {
     ROW(BOOL, return_softmax_lse, 0, .aliases = "softmax_lse_flag", .help = "compute softmax_lse"),
     INT(out_dtype, LATER, -1, "type code of a quantised output; -1 = none"),
     OUT(attention_out, REQUIRED, "the result, in the layout behind the _ of input_layout"),
-    OUT(softmax_lse, 0, "fp32 log-sum-exp, [B,N,Sq,1] or [T,N,1]; [1] when the flag is off"),
+    OUT(softmax_lse, BY_FLAG, "fp32 log-sum-exp, [B,N,Sq,1] or [T,N,1]; [1] when the flag is off"),
 };
 #undef ARGS
 

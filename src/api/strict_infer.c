@@ -144,7 +144,7 @@ static const strict_row rows[] = {
      REFUSED_BY("has no full-size mask")},
     {"packed_mode2", "11.3", "packed: not mode 2", CODE_TILING, CHECKED_BY(infer_packed_mode2)},
     {"tree_form", "1.4", "mode 9: a tree mask [B,Sq,Sq], packed flat; Lq <= Lk; no padding", CODE_TILING,
-     REFUSED_BY("needs the tree mask|together with left padding is not defined|needs as many keys as queries|"
+     REFUSED_BY("needs the tree mask|together with left padding is not defined|needs at least as many keys as queries|"
                 "takes the tree mask|takes one flat tree mask")},
     {"tree_mla", "1.4", "mode 9: with query_rope and head dim 512", CODE_TILING, CHECKED_BY(infer_tree_mla)},
     {"tree_batch", "1.4", "mode 9: a tree mask for every batch entry", CODE_TILING, CHECKED_BY(infer_tree_batch)},
@@ -178,7 +178,7 @@ static const strict_row rows[] = {
      CODE_TILING, REFUSED_BY("has no padding; leave|leave one of them out")},
     {"padding_dtype", "3.2", "left padding: i64", CODE_PARAMETER, CHECKED_BY(infer_padding_dtype)},
     {"padding_size", "3.2", "left padding: one i64, its lengths given, data inside the tensor", CODE_PARAMETER,
-     REFUSED_BY("it must be one i64|number of rows in front of|leaves room for")},
+     REFUSED_BY("it must be one i64|the lengths of the sequences|leaves room for")},
     {"padding_rope", "11.5", "left padding: no rope parts", CODE_TILING, CHECKED_BY(infer_padding_rope)},
     {"pse_rope", "11.5", "pse_shift: no rope parts", CODE_TILING, CHECKED_BY(infer_pse_rope)},
     {"pse_sink", "11.5", "pse_shift: no learnable_sink", CODE_TILING, CHECKED_BY(infer_pse_sink)},
@@ -195,7 +195,7 @@ static const strict_row rows[] = {
     /* 1.7 */
     {"precise_decode", "1.7", "decode: inner_precise 0 or 1", CODE_TILING, CHECKED_BY(infer_precise_decode)},
     {"precise_incre", "1.7", "incre_flash_attention: inner_precise 0 or 1", CODE_TILING,
-     REFUSED_BY("is not in 0..1 (one query row)")},
+     REFUSED_BY("is not in 0..1; incre_flash_attention")},
     {"precise_range", "1.7", "inner_precise in 0..3", CODE_TILING, REFUSED_BY("is not in 0..3")},
     {"precise_bits", "1.7", "fused inference, prefill: inner_precise below 5", NULL,
      "warns, and takes its last two bits",
@@ -208,7 +208,7 @@ static const strict_row rows[] = {
     {"mla_heads", "5.2", "head dim 512: query heads are a power of two, at most 128", CODE_TILING,
      CHECKED_BY(infer_mla_heads)},
     {"mla_value", "5.2", "head dim 512: value's is 512, too", CODE_TILING, CHECKED_BY(infer_mla_value)},
-    {"mla_rows", "5.2", "head dim 512, packed: at most 16 queries a sequence", CODE_TILING,
+    {"mla_rows", "5.2", "head dim 512: at most 16 queries a sequence (mode 4, packed)", CODE_TILING,
      CHECKED_BY(infer_mla_rows)},
     {"mla_paged", "5.2", "head dim 512: block_table is given (not in mode 4)", CODE_TILING,
      CHECKED_BY(infer_mla_paged)},

@@ -313,6 +313,9 @@ fattn_status infer_mla_value(const void *self)
 fattn_status infer_mla_rows(const void *self)
 {
     const infer_call *call = self;
+    REQUIRE(!call->mla || call->in.packed || call->in.q.s <= MLA_ROWS, FATTN_E_SHAPE,
+            "query: %lld rows per batch; with head dim 512 and query_rope the device takes at most %d",
+            LL(call->in.q.s), (int)MLA_ROWS);
     for (int64_t b = 0; call->mla && call->in.packed && b < call->n_batch; b++)
         REQUIRE(call->q.length[b] <= MLA_ROWS, FATTN_E_ARG,
                 "%s: sequence %lld has %lld queries; with head dim 512 the device takes at most %d",

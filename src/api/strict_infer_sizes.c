@@ -65,7 +65,7 @@ fattn_status infer_bnsd_as_bsnd(const void *self)
 fattn_status infer_prefix_rope(const void *self)
 {
     const infer_call *call = self;
-    REQUIRE(!call->args->key_shared_prefix || !call->args->query_rope, FATTN_E_ARG,
+    REQUIRE(infer_no_query(call->args) || !call->args->key_shared_prefix || !call->args->query_rope, FATTN_E_ARG,
             "key_shared_prefix: given with query_rope; the device takes one of them");
     return FATTN_OK;
 }
@@ -75,7 +75,7 @@ fattn_status infer_cache_bnbsnd(const void *self)
     const infer_args *a = ((const infer_call *)self)->args;
     const int64_t heads = a->num_key_value_heads ? a->num_key_value_heads : a->num_heads;
     char shape[TEXT_SIZE];
-    if (!a->block_table || !a->key || a->key->rank != 4) return FATTN_OK;
+    if (infer_no_query(a) || !a->block_table || !a->key || a->key->rank != 4) return FATTN_OK;
     const bool bnsd = a->key->shape[1] == heads && (!a->block_size || a->key->shape[2] == a->block_size);
     REQUIRE(bnsd || a->key->shape[2] != heads, FATTN_E_SHAPE,
             "key: %s; the device reads a rank-4 cache as [blocks, Nkv, rows, D], Nkv is %lld: view it as [blocks, "

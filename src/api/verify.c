@@ -404,7 +404,10 @@ fattn_status fattn_verify(fattn_context *context, const fattn_operator *op, cons
             "verify: %s has no float64 answer; attention operators have", op->name);
     TRY(context_resolve(&context));
     fattn_arena arena = {.allocator = &context->allocator};
+    warn_list warnings;
+    warn_hold(&warnings);
     const fattn_status status = verify(context, translator, args, &arena, report);
     arena_free(&arena);
+    warn_settle(&warnings, context, status);
     return status;
 }

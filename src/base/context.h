@@ -64,6 +64,22 @@ typedef enum warn_place {
 const char *warn_place_name(warn_place place);
 void context_warn(fattn_context *context, warn_place place, const char *format, ...)
     FATTN_PRINTF(3, 4);
+/* Warnings of one call, kept back until it is known to be legal: a refused call uses up none. One list per call
+ * on its own stack; context_warn() finds the innermost one of the thread. */
+enum { WARN_SENTENCE = 1024, WARN_HELD_MAX = 6 }; /* what has no room is said by the next such call */
+typedef struct warn_list {
+    struct warn_list *outer;
+    int count;
+    struct {
+        warn_place place;
+        char sentence[WARN_SENTENCE];
+    } held[WARN_HELD_MAX];
+} warn_list;
+
+void warn_hold(warn_list *list);
+/* Ends the list: says what it holds, in order, when `status` is FATTN_OK. */
+void warn_settle(warn_list *list, const fattn_context *context, fattn_status status);
+
 /* The whole text to stderr at once, so that lines of several threads do not mix. */
 void log_write(const char *text, size_t length);
 

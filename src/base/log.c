@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* log.c — warnings: each place speaks once per process, to the context's callback or, when
- * FATTN_LOG is set, to stderr. A context that can tell nobody uses up no warning. A record that was asked
- * for and cannot be written is told on stderr in any event. */
+ * FATTN_LOG is set, to stderr. A context that can tell nobody uses up no warning, nor does a call that is
+ * refused. A record that was asked for and cannot be written is told on stderr in any event. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -12,9 +12,8 @@
 #include "base/messages.h"
 #include "base/mutant.h"
 
-enum { SENTENCE_BYTES = 1024 };
-
 static atomic_bool warned[WARN_PLACE_COUNT];
+static _Thread_local warn_list *holding; /* of the call that this thread is in; NULL = speak at once */
 
 const char *warn_place_name(warn_place place)
 {
@@ -45,7 +44,7 @@ const char *warn_place_name(warn_place place)
 /* Beside logged calls a warning is a comment, so that the whole log is a file of problem lines. */
 static void log_warning(const fattn_context *context, const char *place, const char *sentence)
 {
-    char line[SENTENCE_BYTES + 80];
+    char line[WARN_SENTENCE + 80];
     const bool comment = context->record & (RECORD_PLAN | RECORD_CALL);
     const int n = snprintf(line, sizeof line, "%sfattn: warning (%s): %s", comment ? "# " : "", place, sentence);
     for (int i = 0; i < n; i++) /* a sentence may quote what the caller wrote */
@@ -54,22 +53,51 @@ static void log_warning(const fattn_context *context, const char *place, const c
     log_write(line, (size_t)n + 1);
 }
 
-void context_warn(fattn_context *context, warn_place place, const char *format, ...)
+static void say(const fattn_context *context, warn_place place, const char *sentence)
 {
-    const bool heard = context->warn || context->log || place == WARN_DUMP_FAILED;
-    if (MUTANT(9, !heard, false)) return;
     if (atomic_exchange(&warned[place], true)) return;
-
-    char sentence[SENTENCE_BYTES];
-    va_list args;
-    va_start(args, format);
-    message_print(sentence, sizeof sentence, format, args);
-    va_end(args);
-
     if (context->warn)
         context->warn(context->warn_self, warn_place_name(place), sentence);
     else
         log_warning(context, warn_place_name(place), sentence);
+}
+
+static bool holds(const warn_list *list, warn_place place)
+{
+    for (int i = 0; i < list->count; i++)
+        if (list->held[i].place == place) return true;
+    return false;
+}
+
+void context_warn(fattn_context *context, warn_place place, const char *format, ...)
+{
+    const bool heard = context->warn || context->log || place == WARN_DUMP_FAILED;
+    char now[WARN_SENTENCE], *sentence = now;
+    if (MUTANT(9, !heard, false) || atomic_load(&warned[place])) return;
+    if (holding) {
+        if (holds(holding, place) || holding->count == WARN_HELD_MAX) return;
+        holding->held[holding->count].place = place;
+        sentence = holding->held[holding->count++].sentence;
+    }
+    va_list args;
+    va_start(args, format);
+    message_print(sentence, WARN_SENTENCE, format, args);
+    va_end(args);
+    if (!holding) say(context, place, sentence);
+}
+
+void warn_hold(warn_list *list)
+{
+    list->outer = holding;
+    list->count = 0;
+    holding = list;
+}
+
+void warn_settle(warn_list *list, const fattn_context *context, fattn_status status)
+{
+    holding = list->outer; /* first: what is said now is no part of the call */
+    for (int i = 0; status == FATTN_OK && i < list->count; i++)
+        say(context, list->held[i].place, list->held[i].sentence);
 }
 
 void log_write(const char *text, size_t length)

@@ -96,7 +96,8 @@ static fattn_status check_tensor(const fattn_field *f, const fattn_tensor *tenso
 {
     const bool host = f->flags & FATTN_FIELD_HOST; /* its value belongs to a plan */
     TRY(tensor_check(tensor, f->name, need == ARGS_DATA || (host && need == ARGS_PLAN)));
-    return f->kind == FATTN_FIELD_TENSOR_IN ? FATTN_OK : tensor_check_output(tensor, f->name);
+    if (f->kind == FATTN_FIELD_TENSOR_IN || f->flags & FATTN_FIELD_BY_FLAG) return FATTN_OK;
+    return tensor_check_output(tensor, f->name);
 }
 
 static fattn_status check_field(const fattn_operator *op, const fattn_field *f, const void *args,

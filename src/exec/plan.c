@@ -43,7 +43,8 @@ fattn_status exec_args_check(const fattn_context *context, const fattn_translato
     return status == FATTN_OK ? status : exec_refused(context, translator, args, status);
 }
 
-/* Everything but the origin and the own workspace. On failure the caller frees the arena. */
+/* Everything but the origin and the own workspace. On failure the caller frees the arena. What it warns of is
+ * held by the caller until nothing can be refused any more. */
 static fattn_status prepare(fattn_plan *plan, fattn_context *context,
                             const fattn_translator *translator, const void *args,
                             fattn_args_need need)
@@ -79,6 +80,17 @@ static fattn_status run(const fattn_plan *plan, const void *args, void *workspac
     return FATTN_OK;
 }
 
+/* prepare() for those who run nothing. */
+static fattn_status prepare_only(fattn_plan *plan, fattn_context *context,
+                                 const fattn_translator *translator, const void *args, fattn_args_need need)
+{
+    warn_list warnings;
+    warn_hold(&warnings);
+    const fattn_status status = prepare(plan, context, translator, args, need);
+    warn_settle(&warnings, context, status);
+    return status;
+}
+
 static fattn_status call_prepared(const fattn_plan *plan, const void *args)
 {
     void *workspace = plan->bytes ? context_alloc(plan->context, plan->bytes) : NULL;
@@ -107,6 +119,8 @@ static fattn_status call_once(void *self)
 {
     const single_call *c = self;
     fattn_plan plan = {0};
+    warn_list warnings;
+    warn_hold(&warnings);
     fattn_status status = prepare(&plan, c->context, c->translator, c->args, ARGS_DATA);
     if (status == FATTN_OK && UNLIKELY(c->context->record & RECORD_PLAN)) {
         describe(&plan);
@@ -114,6 +128,7 @@ static fattn_status call_once(void *self)
     }
     if (status == FATTN_OK) status = call_prepared(&plan, c->args);
     arena_free(&plan.arena);
+    warn_settle(&warnings, c->context, status);
     return status;
 }
 
@@ -153,7 +168,7 @@ fattn_status exec_workspace(fattn_context *context, const fattn_translator *tran
             translator->op->name);
     TRY(context_resolve(&context));
     fattn_plan plan = {0};
-    const fattn_status status = prepare(&plan, context, translator, args, ARGS_SHAPES);
+    const fattn_status status = prepare_only(&plan, context, translator, args, ARGS_SHAPES);
     if (status == FATTN_OK) *bytes = plan.bytes;
     arena_free(&plan.arena);
     return status;
@@ -184,7 +199,7 @@ fattn_status exec_explain(fattn_context *context, const fattn_translator *transl
 {
     fattn_plan plan = {0};
     TRY(context_resolve(&context));
-    fattn_status status = prepare(&plan, context, translator, args, ARGS_SHAPES);
+    fattn_status status = prepare_only(&plan, context, translator, args, ARGS_SHAPES);
     if (status == FATTN_OK) explain_plan(context, &plan.problem, plan.backend, plan.state, plan.bytes, out);
     arena_free(&plan.arena);
     return status;
@@ -199,7 +214,7 @@ fattn_status exec_plan(fattn_context *context, const fattn_translator *translato
     fattn_plan *made = plan_new(context);
     REQUIRE(made, FATTN_E_NOMEM, "%s: out of memory: a plan of %zu bytes", translator->op->name,
             sizeof *made);
-    fattn_status status = prepare(made, context, translator, args, ARGS_PLAN);
+    fattn_status status = prepare_only(made, context, translator, args, ARGS_PLAN);
     if (status == FATTN_OK) status = keep(made, args);
     if (status != FATTN_OK) {
         fattn_plan_destroy(made);

@@ -397,13 +397,37 @@ static void absurd_shapes(void **state)
     fattn_context_destroy(limited);
 }
 
+/* decisions.md: one warning per process and place, which a call that is not computed must not use up. */
+static void a_refused_call_warns_of_nothing(void **state)
+{
+    (void)state;
+    REFUSE(ARG, "prefix", dense("BSND"), c->a.sparse_mode = 6);
+    assert_int_equal(warnings(), 0);
+    fusion_case *c = armed(dense("BSND"));
+    fattn_verify_report report = {.size = sizeof report};
+    c->a.sparse_mode = 6;
+    expect_refused(fattn_verify(plain_context(), fattn_operator_find("fusion_attention"), &c->a, &report), ARG,
+                   "prefix", "verify");
+    assert_int_equal(warnings(), 0);
+    c->a.sparse_mode = 3;
+    EXPECT_OK(fattn_fusion_attention(plain_context(), &c->a), "mode 3 alone");
+    assert_true(warned_of("sparse_mode_without_mask"));
+    assert_int_equal(warnings(), 1);
+    forget_warnings();
+    fattn_tensor shapes[3];
+    c = armed(dense("BSND"));
+    c->a.input_layout = "BSNH", c->a.head_num = 3;
+    expect_refused(fattn_fusion_attention_shapes(plain_context(), &c->a, shapes), SHAPE, "head_num", "shapes");
+    assert_int_equal(warnings(), 0);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup(f, setup)
     const struct CMUnitTest tests[] = {
         TEST(the_nearest_head_count_is_named), TEST(layouts_and_heads), TEST(dtypes_and_numbers), TEST(mask_refusals),
         TEST(token_refusals),    TEST(prefix_refusals),    TEST(pse_refusals),
-        TEST(list_refusals),     TEST(output_refusals),    TEST(absurd_shapes),
+        TEST(list_refusals),     TEST(output_refusals),    TEST(absurd_shapes),    TEST(a_refused_call_warns_of_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -81,12 +81,16 @@ static void shapes_and_heads(void **state)
         const which o = (which)op;
         REFUSE(ARG, "input_layout", prefill(o, "BSND"), c->a.input_layout = "bsnd");
         REFUSE(ARG, "input_layout", prefill(o, "BSND"), c->a.input_layout = "SBH");
+        REFUSE(ARG, "; BSND is nearest", prefill(o, "BSND"), c->a.input_layout = "BSNX");
+        REFUSE(ARG, "; TND is nearest", packed(o), c->a.input_layout = "TNDD");
+        REFUSE(ARG, "input_layout", prefill(o, "BSND"), c->a.input_layout = "LLAMA");
+        assert_null(strstr(fattn_error_message(), "nearest"));
         REFUSE(ARG, "input_layout", prefill(o, "BSND"), c->a.input_layout = NULL);
         REFUSE(ARG, "input_layout", prefill(o, "BNSD"), c->a.input_layout = "BNSD_SBH");
         REFUSE(ARG, "input_layout", prefill(o, "BNSD"), c->a.input_layout = "BNSD_");
         REFUSE(ARG, "input_layout", prefill(o, "BSND"), c->a.input_layout = "BSNH";
                c->strict = true);
-        REFUSE(ARG, "num_heads", prefill(o, "BSND"), c->a.num_heads = -1);
+        REFUSE(ARG, "num_heads: -1 is negative", prefill(o, "BSND"), c->a.num_heads = -1);
         REFUSE(ARG, "num_heads", prefill(o, "BSH"), c->a.num_heads = 0);
         REFUSE(SHAPE, "num_heads", prefill(o, "BSND"), c->a.num_heads = 1);
         REFUSE(SHAPE, "query", prefill(o, "BSH"), c->a.num_heads = 5);
@@ -119,7 +123,7 @@ static void shapes_and_heads(void **state)
     }
     REFUSE(ARG, "input_layout", decode(INCRE, "BSND"), c->a.input_layout = "TND");
     expect_refused(call_infer(prefill(INCRE, "BSND")), SHAPE, "query", "six rows to decode");
-    REFUSE(ARG, "inner_precise", decode(INCRE, "BSND"), c->a.inner_precise = 2);
+    REFUSE(ARG, "incre_flash_attention takes no other", decode(INCRE, "BSND"), c->a.inner_precise = 2);
     REFUSE(ARG, "inner_precise", prefill(FUSED, "BSND"), c->a.inner_precise = 4);
     REFUSE(ARG, "inner_precise", prefill(FUSED, "BSND"), c->a.inner_precise = -1);
     REFUSE(ARG, "inner_precise", padded_case(FUSED, "BSND", FATTN_F16, 2, 4, 2, 1, 8, 16, 16),
@@ -259,11 +263,27 @@ static void later(void **state)
     REFUSE(LATER, "antiquant_mode", prefill(FUSED, "BSND"), c->a.antiquant_mode = 1);
 }
 
+/* decisions.md: one warning per process and place, which a call that is not computed must not use up. */
+static void a_refused_call_warns_of_nothing(void **state)
+{
+    (void)state;
+    infer_case *c = armed(paged("BSND"));
+    forget_warnings();
+    c->a.sparse_mode = 3;
+    put2(c->a.block_table, 0, 1, 99); /* seen last of all */
+    refused(c, ARG, "block_table", "an entry outside the cache");
+    assert_int_equal(warnings(), 0);
+    put2(c->a.block_table, 0, 1, 0);
+    EXPECT_OK(call_infer(c), "a legal table");
+    assert_true(warned_of("infer_mode_without_mask"));
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup(f, setup)
     const struct CMUnitTest tests[] = {
         TEST(shapes_and_heads), TEST(lengths), TEST(paging), TEST(masks), TEST(later),
+        TEST(a_refused_call_warns_of_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

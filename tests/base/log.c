@@ -89,6 +89,56 @@ static void test_a_comment_in_a_log(void **state)
     assert_string_equal(said(RECORD_PLAN, "a\nb"), "# fattn: warning (hidden_window): a?b\n");
 }
 
+/* A call that is refused has warned of nothing; one that goes through says all, in order, once. */
+static void test_held_until_settled(void **state)
+{
+    (void)state;
+    heard h = {0};
+    fattn_context *context = listening(&h);
+    warn_list outer, inner;
+    warn_reset();
+    warn_hold(&outer);
+    context_warn(context, WARN_HIDDEN_WINDOW, "refused %d", 1);
+    warn_settle(&outer, context, FATTN_E_ARG);
+    assert_int_equal(h.count, 0);
+
+    warn_hold(&outer);
+    context_warn(context, WARN_HIDDEN_WINDOW, "first %d", 2);
+    context_warn(context, WARN_HIDDEN_WINDOW, "the same place");
+    context_warn(context, WARN_LAYOUT_ALIAS, "second");
+    assert_int_equal(h.count, 0);
+    warn_hold(&inner); /* a call inside this one, by an allocator or executor */
+    context_warn(context, WARN_LAYOUT_ALIAS, "inner");
+    warn_settle(&inner, context, FATTN_E_SHAPE);
+    warn_settle(&outer, context, FATTN_OK);
+    assert_int_equal(h.count, 2);
+    assert_string_equal(h.place, "layout_alias");
+    assert_string_equal(h.sentence, "second");
+
+    context_warn(context, WARN_LAYOUT_ALIAS, "used up");
+    assert_int_equal(h.count, 2);
+    context_warn(context, WARN_Q_LENGTH_CLAMPED, "nothing is held any more");
+    assert_int_equal(h.count, 3);
+    fattn_context_destroy(context);
+}
+
+/* More than a list has room for: the rest is not used up. */
+static void test_what_has_no_room_comes_later(void **state)
+{
+    (void)state;
+    heard h = {0};
+    fattn_context *context = listening(&h);
+    warn_list list;
+    warn_reset();
+    for (int round = 1; round <= 2; round++) {
+        warn_hold(&list);
+        for (int i = 0; i < WARN_HELD_MAX + 1; i++) context_warn(context, (warn_place)i, "place %d", i);
+        warn_settle(&list, context, FATTN_OK);
+        assert_int_equal(h.count, round == 1 ? WARN_HELD_MAX : WARN_HELD_MAX + 1);
+    }
+    fattn_context_destroy(context);
+}
+
 static void test_names_are_distinct(void **state)
 {
     (void)state;
@@ -104,6 +154,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_once_per_place),
         cmocka_unit_test(test_a_comment_in_a_log),
+        cmocka_unit_test(test_held_until_settled),
+        cmocka_unit_test(test_what_has_no_room_comes_later),
         cmocka_unit_test(test_names_are_distinct),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
