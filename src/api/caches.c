@@ -7,8 +7,6 @@
 #include "base/error.h"
 #include "base/mutant.h"
 
-#define LL(x) ((long long)(x))
-
 enum { NZ_RANK = 5 };
 
 /* Which way round a rank-4 cache lies: [blocks, Nkv, rows, D] unless only [blocks, rows, Nkv, D] fits. */

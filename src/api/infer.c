@@ -11,8 +11,6 @@
 #include "base/ints.h"
 #include "base/mutant.h"
 
-#define LL(x) ((long long)(x))
-
 const fattn_tensor *infer_optional(const fattn_tensor *tensor)
 {
     return tensor && tensor_elements(tensor) > 0 ? tensor : NULL;

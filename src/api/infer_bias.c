@@ -5,8 +5,6 @@
 #include "base/ints.h"
 #include "base/mutant.h"
 
-#define LL(x) ((long long)(x))
-
 /* Rows and columns the bias must have; left padding addresses it by position in the tensor. */
 static int64_t rows_needed(const infer_call *call) { return call->one_row ? 1 : call->in.q.s; }
 

@@ -8,8 +8,6 @@
 #include "base/ints.h"
 #include "base/mutant.h"
 
-#define LL(x) ((long long)(x))
-
 /* ---- block table -------------------------------------------------------------------------------- */
 
 static fattn_status read_table(infer_call *call, fattn_problem *problem)

@@ -13,8 +13,6 @@
 #include "base/ints.h"
 #include "base/mutant.h"
 
-#define LL(x) ((long long)(x))
-
 /* ---- softmax_lse -------------------------------------------------------------------------------- */
 
 fattn_tensor infer_lse_shape(const fattn_inputs *in, bool wanted)

@@ -6,8 +6,6 @@
 #include "base/ints.h"
 #include "base/mutant.h"
 
-#define LL(x) ((long long)(x))
-
 /* Cells of a flat tree mask: Lq * Lq per sequence. */
 static int64_t tree_cells(const infer_call *call)
 {

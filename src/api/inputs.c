@@ -9,8 +9,6 @@
 #include "base/ints.h"
 #include "base/mutant.h"
 
-#define LL(x) ((long long)(x))
-
 const fattn_tensor *inputs_optional(const fattn_tensor *tensor)
 {
     if (!tensor || (tensor->rank == 1 && tensor->shape[0] == 0)) return NULL;

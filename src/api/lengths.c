@@ -10,8 +10,6 @@
 #include "base/ints.h"
 #include "base/mutant.h"
 
-#define LL(x) ((long long)(x))
-
 static fattn_status lengths_new(fattn_arena *arena, int64_t count, fattn_lengths *out)
 {
     *out = (fattn_lengths){.count = count};

@@ -9,16 +9,14 @@
 #include "api/strict.h"
 #include "base/ints.h"
 #include "base/mutant.h"
-
-#define LL(x) ((long long)(x))
+#include "core/mask.h"
 
 enum {
     HEAD_DIM_MAX = 768,
     CUMULATIVE_MAX = 1000000,
     HEADS_DOCUMENTED = 256,
     ROWS_DOCUMENTED = 1 << 20,
-    PACKED_BATCH_DOCUMENTED = 20000,
-    COMPRESSED = 2048
+    PACKED_BATCH_DOCUMENTED = 20000
 };
 
 /* ---- arguments as given -------------------------------------------------------------------------- */
@@ -175,7 +173,8 @@ static fattn_status mask_compressed_rank4(const void *self)
     const fattn_tensor *m = call->mask;
     char shape[TEXT_SIZE];
     if (!m || call->dense_mask || m->rank != 4) return FATTN_OK;
-    const bool full_too = !call->in.packed && call->in.q.s == COMPRESSED && call->in.k.s == COMPRESSED;
+    const bool full_too = !call->in.packed && call->in.q.s == MASK_COMPRESSED &&
+                          call->in.k.s == MASK_COMPRESSED;
     REQUIRE(full_too, FATTN_E_SHAPE,
             "atten_mask: %s; the device takes the compressed mask as [%lld,%lld] only",
             tensor_print(m, shape, sizeof shape), LL(m->shape[2]), LL(m->shape[3]));
