@@ -16,12 +16,20 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/fattnConfigVersion.cmake
 install(FILES ${PROJECT_BINARY_DIR}/fattnConfig.cmake ${PROJECT_BINARY_DIR}/fattnConfigVersion.cmake
         DESTINATION ${config_dir})
 
+# Below the prefix, unless the distribution gave an absolute folder.
+foreach(kind LIBDIR INCLUDEDIR)
+  set(pc_${kind} "\\\${prefix}/${CMAKE_INSTALL_${kind}}")
+  if(IS_ABSOLUTE "${CMAKE_INSTALL_${kind}}")
+    set(pc_${kind} "${CMAKE_INSTALL_${kind}}")
+  endif()
+endforeach()
+
 # fattn.pc names its own prefix, which `cmake --install --prefix` may change: written at install time.
 set(pc_vars "set(PROJECT_VERSION ${PROJECT_VERSION})
 set(PROJECT_DESCRIPTION \"${PROJECT_DESCRIPTION}\")
 cmake_path(ABSOLUTE_PATH CMAKE_INSTALL_PREFIX NORMALIZE)
-set(FATTN_PC_LIBDIR \"\\\${prefix}/${CMAKE_INSTALL_LIBDIR}\")
-set(FATTN_PC_INCLUDEDIR \"\\\${prefix}/${CMAKE_INSTALL_INCLUDEDIR}\")")
+set(FATTN_PC_LIBDIR \"${pc_LIBDIR}\")
+set(FATTN_PC_INCLUDEDIR \"${pc_INCLUDEDIR}\")")
 install(CODE "${pc_vars}
 configure_file(\"${PROJECT_SOURCE_DIR}/cmake/fattn.pc.in\" \"${PROJECT_BINARY_DIR}/fattn.pc\" @ONLY)")
 install(FILES ${PROJECT_BINARY_DIR}/fattn.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # cross.sh [CTEST-OPTION...] — the AArch64 build (NEON kernels) and its tests under qemu-user. Needs
 # gcc-aarch64-linux-gnu, qemu-user and cmocka for arm64; as root on Debian or Ubuntu it fetches them.
-# Exit 77 when something cannot be had.
+# Exit 77 when something cannot be had. TOOLS=ON builds the command line, too, and the tests of problem lines:
+# `TOOLS=ON sh scripts/cross.sh -R accuracy` compares the NEON column of tests/cases/accuracy.list.
 set -eu
 cd "$(dirname "$0")/.."
 build=build/aarch64
@@ -30,7 +31,7 @@ if ! tools || [ -z "$(library)" ]; then
     exit 77
 fi
 
-cmake --preset aarch64 -DFATTN_BUILD_TOOLS=OFF -DFATTN_BUILD_TESTS=ON -DCMOCKA_LIBRARY="$PWD/$(library)" \
+cmake --preset aarch64 -DFATTN_BUILD_TOOLS="${TOOLS:-OFF}" -DJANSSON_LIBRARY=OFF -DZIP_LIBRARY=OFF -DFATTN_BUILD_TESTS=ON -DCMOCKA_LIBRARY="$PWD/$(library)" \
     -DCMOCKA_INCLUDE_DIR="$PWD/$cmocka/usr/include" >/dev/null
 cmake --build "$build" -j "$(nproc)"
 sh scripts/test.sh "$build" "$@"

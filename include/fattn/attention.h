@@ -51,13 +51,35 @@ extern "C" {
  *   TND         [Tq,N,D]       [Tkv,Nkv,D]    [Tkv,Nkv,Dv]    [Tq,N,Dv]
  * softmax_max, softmax_sum: fp32 [B,N,Sq,8] for dense layouts, [Tq,N,8] for TND, each value 8 times.
  * Both need the same strides; with TND and softmax_layout "" (their memory then holds [N,Lq,8] sequence
- * by sequence) they must be contiguous. */
+ * by sequence) they must be contiguous.
+ *
+ * Lq, Lk: queries and keys of a sequence (dense: Sq, Skv).
+ * atten_mask, nonzero = masked (4.1, docs/masks.md):
+ *   modes 0, 1    [Sq,Skv], [1|B,1|N,1|Sq,Skv]; TND [max Lq,max Lk] that every sequence reads from its
+ *                 corner, [sum Lq,sum Lk] over all tokens, or [1|B,1|N,max Lq,max Lk]
+ *   mode 5        [B,1|N,1|Sq,Skv]; with B 1 the forms of mode 0, too; not TND
+ *   others        [2048,2048], mode 6 [3072,2048], behind [1|B,1|N,..] too, whatever the lengths; the
+ *                 content is not looked at, the mode's own predicate is computed
+ *   Modes 2 to 8 without a mask compute their predicate with a warning; strict: full attention.
+ * prefix: keys that every row sees, one per batch entry, each in 0..Lk; modes 5 and 6 only. TND: mode 6.
+ * pse (5): pse_type 0 = (q.k + pse) * scale, 1 = q.k * scale + pse:
+ *   dense         [1|B,N,1|Sq,Skv], or the last 1024 rows of it (Sq == Skv > 1024, mode 2, 3 or a causal 0)
+ *   TND           flat, [N,Lq,Lk] or [N,Lk] sequence by sequence; or [1|B,N,1024,max Lk] (Lq == Lk, causal,
+ *                 max Lk >= 1024)
+ *   pse_type 2, 3: fp32 slopes [N] or [B,N]; adds -slope * |distance| or its root, distance = key - query
+ *   + kv_start_idx - q_start_idx; needs Lq == Lk, in TND the indices move the first sequence alone.
+ * sink: one logit per query head more in the softmax, unscaled, unmasked, without a value; softmax_max and
+ * softmax_sum include it (2.4).
+ * Rows without a key (2.3): attention_out 0; softmax_max, softmax_sum = -FLT_MAX, +FLT_MAX, or sink, 1 where
+ * there is a sink; 0, 0 in rows behind the sequences and where the whole key tensor is empty. Strict: the
+ * device's, the mean of value's rows included.
+ * numels: cells of the score matrices, B*N*Sq*Skv, TND N * sum Lq*Lk, with and without dropout. */
 typedef struct fattn_fusion_attention_args {
     size_t size;
     const fattn_tensor *query, *key, *value; /* f32, f16, bf16 (f64 on the reference), one dtype */
     int64_t head_num;                        /* N; 0 = from the layout's N axis */
     const char *input_layout;
-    const fattn_tensor *pse;          /* bias, query's dtype (pse_type 0, 1), or fp32 slopes (2, 3) */
+    const fattn_tensor *pse;          /* query's dtype (pse_type 0, 1), or fp32 slopes (2, 3); see above */
     const fattn_tensor *padding_mask; /* documented "ignored" */
     const fattn_tensor *atten_mask;   /* bool or u8, nonzero = masked */
     const fattn_tensor *query_rope, *key_rope; /* [.., Dr] in query's / key's layout */
@@ -112,9 +134,14 @@ FATTN_DECLARE_OPERATOR(fusion_attention)
  * block_table: i32 or i64 [B, M]; key j of entry b is row j % block_size of block block_table[b][j /
  * block_size]. Entries behind the last key are never read.
  *
- * atten_mask: bool, i8 or u8, nonzero = masked, by sparse_mode (docs/masks.md); pse_shift: query's dtype,
- * [1|B, 1|N, >=Sq, >=columns], added after the scale, not in packed layouts. Their columns are the shared prefix,
- * then the rows of key; with left padding rows and columns are positions in the tensors.
+ * atten_mask: bool, i8 or u8, nonzero = masked (1.4.1, docs/masks.md):
+ *   modes 0, 1    [>=Sq,>=columns], [1|B,>=Sq,>=columns], [1|B,1,>=Sq,>=columns]; not in packed layouts
+ *   modes 2, 3, 4 [2048,2048], [1,2048,2048] or [1,1,2048,2048], whatever the lengths; the content is not
+ *                 looked at; without it the mode's own predicate with a warning, strict: E_ARG
+ *   one query row in the decode branch, modes 0, 1: [1|B,>=columns], [1|B,1,>=columns], [1|B,1,1,>=columns]
+ * pse_shift: query's dtype, [1|B, 1|N, >=Sq, >=columns], added after the scale, not in packed layouts.
+ * Columns are the shared prefix, then the rows of key; with block_table the longest sequence is enough; with
+ * left padding rows and columns are positions in the tensors.
  *
  * One query row in a layout that is not packed, without rope parts: modes 2 and 3 let it see every key, mode 4
  * keeps its band. The device's decode branch (spec 10) ignores sparse parameters; where that makes a
@@ -268,7 +295,18 @@ FATTN_DECLARE_OPERATOR(fused_infer_attention_score_v2)
 
 /* advance_step_flashattn — the integers of one vLLM decode step, in place
  * (npu_advance_step_flashattn; spec inference 12). All tensors i64; seq_lens, slot_mapping and
- * block_tables also i32. spec_token and accepted_num together select the speculative variant. */
+ * block_tables also i32.
+ *
+ * Plain: row i < num_queries takes its sampled token, position = the old seq_lens[i], seq_lens[i] + 1 and
+ * slot = block_tables[i][position / block_size] * block_size + position % block_size. Padding rows, i in
+ * num_queries..num_seqs - 1, become token 0, position 0, slot -1 and keep seq_lens. Strict: 12.3.
+ * Speculative, with spec_token and accepted_num (one alone is E_ARG): num_seqs * k rows, k - 1 drafts per
+ * request r. All its positions grow by accepted_num[r] + 1, seq_lens = position + 1, slots follow; its
+ * tokens are the last sampled one, which stands in front of the first -1 of its row of sampled_token_ids (no
+ * -1: the last; -1 first: the last, too), and spec_token[r].
+ * E_ARG: counts below 1, num_queries > num_seqs (strict: num_queries == num_seqs, too), a position behind the
+ * table, a negative block id that a row needs, numbers that an i32 tensor cannot hold. All rows are checked
+ * before any is written. */
 typedef struct fattn_advance_step_flashattn_args {
     size_t size;
     const fattn_tensor *input_tokens;      /* in/out [num_seqs], speculative [num_seqs*k] */
@@ -285,7 +323,11 @@ typedef struct fattn_advance_step_flashattn_args {
 FATTN_DECLARE_OPERATOR(advance_step_flashattn)
 
 /* attention_update — merges partial results by their log-sum-exp (npu_attention_update; spec
- * inference 13). lse: fp32 (M), local_out: f32, f16 or bf16 (M, D), equally many, 1..32. */
+ * inference 13). lse: fp32 (M), local_out: f32, f16 or bf16 (M, D), equally many, 1..32 (strict: 16); out (M, D) of
+ * their dtype, lse_out fp32 (M).
+ *   L = ln sum_i exp(lse_i), out = sum_i local_out_i * exp(lse_i - L), lse_out = L
+ * lse +inf means "no keys", as unified inference writes it, and has weight 0 like -inf: what stands in such a
+ * part is not looked at. Rows where every part is empty: out 0, lse_out +inf (strict: NaN). */
 typedef struct fattn_attention_update_args {
     size_t size;
     fattn_tensor_array lse, local_out;
@@ -296,13 +338,19 @@ typedef struct fattn_attention_update_args {
 FATTN_DECLARE_OPERATOR(attention_update)
 
 /* ring_attention_update — merges two partial training results by (max, sum)
- * (npu_ring_attention_update; spec fusion-attention 10). SBH: attn [S,B,H], stats [B,N,S,8];
- * TND: attn [T,N,D], stats [T,N,8]. */
+ * (npu_ring_attention_update; spec fusion-attention 10). SBH: attn [S,B,H], stats [B,N,S,8], N from the
+ * stats, channel h of head h / (H / N); TND: attn [T,N,D], stats [T,N,8]. attn f32, f16 or bf16, stats fp32,
+ * 8 equal copies of which the first is read.
+ *   m = max(pm, cm), a = ps * exp(pm - m), c = cs * exp(cm - m), s = a + c
+ *   attn_out = prev * (a / s) + cur * (c / s), softmax_max = m, softmax_sum = s
+ * A side of sum 0 has no keys: the other one is the result; both: 0, the larger max, 0. A row without a
+ * visible key (-FLT_MAX, +FLT_MAX) weighs nothing beside a valid one, and is the result beside a side of sum
+ * 0; on both sides it is the result, with attn_out 0. */
 typedef struct fattn_ring_attention_update_args {
     size_t size;
     const fattn_tensor *prev_attn_out, *prev_softmax_max, *prev_softmax_sum;
     const fattn_tensor *cur_attn_out, *cur_softmax_max, *cur_softmax_sum;
-    const fattn_tensor *actual_seq_qlen; /* i64 or i32 boundaries; TND: required */
+    const fattn_tensor *actual_seq_qlen; /* i64 or i32; TND: required; ends, with or without a 0 in front */
     const char *input_layout;            /* "SBH" or "TND" */
     const char *input_softmax_layout;    /* "", "SBH" or "TND" */
     /* outputs: shapes and dtypes of the prev_ inputs */

@@ -98,6 +98,7 @@ FATTN_API fattn_status fattn_kv_cache_slot_mapping(const fattn_kv_cache *cache, 
                                                    int64_t first, int64_t n_tokens,
                                                    const fattn_tensor *slots);
 
+/* Set usage->size before; a larger struct of a newer caller gets 0 in what this version does not know. */
 FATTN_API fattn_status fattn_kv_cache_get_usage(const fattn_kv_cache *cache,
                                                 fattn_kv_cache_usage *usage);
 

@@ -17,8 +17,6 @@ typedef fattn_advance_step_flashattn_args step_args;
 static const fattn_operator *const op = &operator_advance_step_flashattn;
 enum { NUM_SEQS_LIMIT = 200000000 }; /* the family's */
 
-typedef long long ll; /* for printf */
-
 static bool given(const fattn_tensor *tensor) { return tensor && tensor_elements(tensor) > 0; }
 
 static int64_t get1(const fattn_tensor *tensor, int64_t i)
@@ -39,11 +37,11 @@ static void put1(const fattn_tensor *tensor, int64_t i, int64_t value)
 static fattn_status check_numbers(const step_args *a)
 {
     REQUIRE(a->num_seqs >= 1 && a->num_seqs < NUM_SEQS_LIMIT, FATTN_E_ARG,
-            "num_seqs: %lld is not in 1..%d", (ll)a->num_seqs, NUM_SEQS_LIMIT - 1);
+            "num_seqs: %lld is not in 1..%d", LL(a->num_seqs), NUM_SEQS_LIMIT - 1);
     REQUIRE(a->num_queries >= 1 && a->num_queries <= a->num_seqs, FATTN_E_ARG,
-            "num_queries: %lld is not in 1..num_seqs (%lld)", (ll)a->num_queries, (ll)a->num_seqs);
-    REQUIRE(a->block_size >= 1, FATTN_E_ARG, "block_size: %lld is not positive", (ll)a->block_size);
-    REQUIRE(a->core_count >= 1, FATTN_E_ARG, "core_count: %lld is not positive", (ll)a->core_count);
+            "num_queries: %lld is not in 1..num_seqs (%lld)", LL(a->num_queries), LL(a->num_seqs));
+    REQUIRE(a->block_size >= 1, FATTN_E_ARG, "block_size: %lld is not positive", LL(a->block_size));
+    REQUIRE(a->core_count >= 1, FATTN_E_ARG, "core_count: %lld is not positive", LL(a->core_count));
     return FATTN_OK;
 }
 
@@ -93,8 +91,8 @@ static fattn_status check_args(const step_args *a, fattn_args_need need, int64_t
         *k = i64_add_sat(a->spec_token->shape[1], 1);
         TRY(check_speculative(a, *k));
         REQUIRE(i64_mul(a->num_seqs, *k, &rows), FATTN_E_SHAPE,
-                "spec_token: k = %lld and num_seqs %lld: num_seqs * k must be at most %lld", (ll)*k,
-                (ll)a->num_seqs, (ll)INT64_MAX);
+                "spec_token: k = %lld and num_seqs %lld: num_seqs * k must be at most %lld", LL(*k),
+                LL(a->num_seqs), LL(INT64_MAX));
     } else {
         *k = 0;
         TRY(check_in(a->sampled_token_ids, "sampled_token_ids", 2, a->num_queries, 1));
@@ -125,17 +123,17 @@ static fattn_status slot_of(const step_args *a, int64_t row, int64_t pos, int64_
     const int64_t column = pos / a->block_size, columns = a->block_tables->shape[1];
     REQUIRE(column < columns, FATTN_E_ARG,
             "block_tables: position %lld of row %lld is in block %lld, the table has %lld columns",
-            (ll)pos, (ll)row, (ll)column, (ll)columns);
+            LL(pos), LL(row), LL(column), LL(columns));
     const int64_t block = get2(a->block_tables, row, column);
     REQUIRE(block >= 0, FATTN_E_ARG,
-            "block_tables: entry [%lld, %lld] is %lld, and position %lld needs it", (ll)row,
-            (ll)column, (ll)block, (ll)pos);
+            "block_tables: entry [%lld, %lld] is %lld, and position %lld needs it", LL(row),
+            LL(column), LL(block), LL(pos));
     const bool fits = i64_add(block, shift, slot) && i64_mul(*slot, a->block_size, slot) &&
                       i64_add(*slot, pos % a->block_size, slot) &&
                       array_holds(a->slot_mapping->dtype, *slot);
     REQUIRE(fits, FATTN_E_ARG,
-            "slot_mapping: the slot of block %lld, block_size %lld does not fit into %s", (ll)block,
-            (ll)a->block_size, fattn_dtype_name(a->slot_mapping->dtype));
+            "slot_mapping: the slot of block %lld, block_size %lld does not fit into %s", LL(block),
+            LL(a->block_size), fattn_dtype_name(a->slot_mapping->dtype));
     return FATTN_OK;
 }
 
@@ -146,15 +144,15 @@ static fattn_status advance_plain(const fattn_context *context, const step_args 
 {
     const int64_t pos = get1(a->seq_lens, i);
     int64_t slot, shift = 0;
-    REQUIRE(pos >= 0, FATTN_E_ARG, "seq_lens: entry %lld is %lld; lengths are in 0..%lld", (ll)i,
-            (ll)pos, (ll)(a->seq_lens->dtype == FATTN_I32 ? INT32_MAX - 1 : INT64_MAX - 1));
+    REQUIRE(pos >= 0, FATTN_E_ARG, "seq_lens: entry %lld is %lld; lengths are in 0..%lld", LL(i),
+            LL(pos), LL(a->seq_lens->dtype == FATTN_I32 ? INT32_MAX - 1 : INT64_MAX - 1));
     REQUIRE(pos < INT64_MAX && array_holds(a->seq_lens->dtype, pos + 1), FATTN_E_ARG,
-            "seq_lens: entry %lld is %lld and cannot grow in %s", (ll)i, (ll)pos,
+            "seq_lens: entry %lld is %lld and cannot grow in %s", LL(i), LL(pos),
             fattn_dtype_name(a->seq_lens->dtype));
     if (context->strict)
         REQUIRE(i64_mul(a->block_tables->shape[1], i, &shift), FATTN_E_ARG,
                 "block_tables: %lld columns times row %lld overflows",
-                (ll)a->block_tables->shape[1], (ll)i);
+                LL(a->block_tables->shape[1]), LL(i));
     TRY(slot_of(a, context->strict ? 0 : MUTANT(66, i, 0), pos, shift, &slot));
     if (!store) return FATTN_OK;
 
@@ -210,7 +208,7 @@ static fattn_status advance_speculative(const step_args *a, int64_t r, int64_t t
                 pos >= 0 && array_holds(a->seq_lens->dtype, length),
             FATTN_E_ARG,
             "input_positions: entry %lld is %lld, with accepted_num %lld it leaves 0..%s max",
-            (ll)e, (ll)old, (ll)accepted, fattn_dtype_name(a->seq_lens->dtype));
+            LL(e), LL(old), LL(accepted), fattn_dtype_name(a->seq_lens->dtype));
     TRY(slot_of(a, r, pos, 0, &slot));
     if (!store) return FATTN_OK;
 

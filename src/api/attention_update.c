@@ -20,8 +20,6 @@ typedef fattn_attention_update_args update_args;
 static const fattn_operator *const op = &operator_attention_update;
 enum { PARTS_MAX = 32, ITEM_ELEMENTS = 1 << 15 };
 
-typedef long long ll; /* for printf */
-
 typedef struct merge {
     const update_args *args;
     int64_t n_parts, rows, columns, rows_per_item;
@@ -69,11 +67,11 @@ static fattn_status check_args(const fattn_context *context, const update_args *
 {
     TRY(operator_args_check(op, a, need));
     REQUIRE(a->update_type == 0 || a->update_type == 1, FATTN_E_ARG,
-            "update_type: %lld is not 0 (out) or 1 (out and lse_out)", (ll)a->update_type);
+            "update_type: %lld is not 0 (out) or 1 (out and lse_out)", LL(a->update_type));
     REQUIRE(a->lse.count >= 1 && a->lse.count <= PARTS_MAX, FATTN_E_ARG,
-            "lse: %lld entries, 1..%d are legal", (ll)a->lse.count, PARTS_MAX);
+            "lse: %lld entries, 1..%d are legal", LL(a->lse.count), PARTS_MAX);
     REQUIRE(a->local_out.count == a->lse.count, FATTN_E_ARG,
-            "local_out: %lld entries, lse has %lld", (ll)a->local_out.count, (ll)a->lse.count);
+            "local_out: %lld entries, lse has %lld", LL(a->local_out.count), LL(a->lse.count));
 
     const fattn_tensor *out0 = a->local_out.data[0], *lse0 = a->lse.data[0];
     REQUIRE(element_is_float(out0->dtype), FATTN_E_DTYPE,

@@ -7,8 +7,6 @@
 #include "base/error.h"
 #include "base/mutant.h"
 
-#define LL(x) ((long long)(x))
-
 enum { NZ_RANK = 5 };
 
 /* Which way round a rank-4 cache lies: [blocks, Nkv, rows, D] unless only [blocks, rows, Nkv, D] fits. */
@@ -18,7 +16,7 @@ static const char *rank4_letters(const fattn_inputs *in, int64_t block_size)
     const int64_t heads = keys_heads(in, k->shape[1], 0);
     const bool bnsd = k->shape[1] == heads && (block_size == 0 || k->shape[2] == block_size);
     const bool bsnd = k->shape[2] == heads && (block_size == 0 || k->shape[1] == block_size);
-    return !bnsd && bsnd ? "BSND" : "BNSD";
+    return MUTANT(133, !bnsd && bsnd, false) ? "BSND" : "BNSD";
 }
 
 static const char *cache_letters(fattn_context *context, const fattn_inputs *in, int64_t block_size)

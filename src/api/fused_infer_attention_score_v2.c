@@ -22,7 +22,7 @@ static infer_args normal_form(const fattn_fused_infer_attention_score_v2_args *a
         .block_table = infer_beside(a->block_table, a->query),
         .q_lengths = {.name = "actual_seq_qlen", .list = a->actual_seq_qlen},
         .kv_lengths = {.name = "actual_seq_kvlen",
-                       .list = MUTANT(104, a->actual_seq_kvlen, a->actual_seq_qlen)},
+                       .list = MUTANT(132, a->actual_seq_kvlen, a->actual_seq_qlen)},
         .layouts = infer_layouts,
         .layout = a->input_layout,
         .num_heads = a->num_query_heads,

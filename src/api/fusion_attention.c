@@ -10,8 +10,6 @@
 #include "base/ints.h"
 #include "base/mutant.h"
 
-#define LL(x) ((long long)(x))
-
 enum { REPLICAS = 8 }; /* each maximum and sum stands 8 times in its output */
 
 static const double KEEP_ALL_WITHIN = 1e-9; /* nearer to 1 than that keep_prob is 1 */

@@ -11,8 +11,6 @@
 #include "base/mutant.h"
 #include "core/bias.h"
 
-#define LL(x) ((long long)(x))
-
 enum { TYPE_SCALE_FIRST = 0, TYPE_BIAS_FIRST = 1, TYPE_SLOPE = 2, TYPE_SLOPE_SQRT = 3 };
 
 static int64_t first_of(fattn_int_array list) { return list_given(list) ? list.data[0] : 0; }

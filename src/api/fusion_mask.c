@@ -12,9 +12,7 @@
 #include "base/mutant.h"
 #include "core/mask.h"
 
-#define LL(x) ((long long)(x))
-
-enum { COMPRESSED = 2048, COMPRESSED_PREFIX_ROWS = 3072, MODE_ALL = 1 };
+enum { MODE_ALL = 1 };
 enum { TOKENS_DEFAULT = INT32_MAX };
 
 int64_t fusion_max_q_len(const fusion_call *call)
@@ -179,17 +177,17 @@ static bool is_matrix(const fattn_tensor *m, int64_t rows, int64_t cols)
 static fattn_status check_compressed(const fusion_call *call)
 {
     const fattn_tensor *m = call->mask;
-    const int64_t rows = call->mode == 6 ? COMPRESSED_PREFIX_ROWS : COMPRESSED;
+    const int64_t rows = call->mode == 6 ? MASK_PREFIX_ROWS : MASK_COMPRESSED;
     const int last = m->rank - 1;
     char shape[TEXT_SIZE];
     const bool rank_fits =
         m->rank == 2 || (m->rank == 4 && (m->shape[0] == 1 || m->shape[0] == call->n_batch) &&
                          (m->shape[1] == 1 || m->shape[1] == call->in.n_heads));
-    REQUIRE(rank_fits && m->shape[last - 1] == rows && m->shape[last] == COMPRESSED, FATTN_E_SHAPE,
+    REQUIRE(rank_fits && m->shape[last - 1] == rows && m->shape[last] == MASK_COMPRESSED, FATTN_E_SHAPE,
             "atten_mask: %s; sparse_mode %lld takes the compressed mask [%lld,%d] whatever the "
             "lengths (or "
             "none); a mask per query and key belongs to sparse_mode 1",
-            tensor_print(m, shape, sizeof shape), LL(call->mode), LL(rows), (int)COMPRESSED);
+            tensor_print(m, shape, sizeof shape), LL(call->mode), LL(rows), (int)MASK_COMPRESSED);
     return FATTN_OK;
 }
 

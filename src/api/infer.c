@@ -10,8 +10,6 @@
 #include "base/ints.h"
 #include "base/mutant.h"
 
-#define LL(x) ((long long)(x))
-
 const fattn_tensor *infer_optional(const fattn_tensor *tensor)
 {
     return tensor && tensor_elements(tensor) > 0 ? tensor : NULL;
@@ -199,7 +197,7 @@ void infer_bind(const infer_args *args, fattn_ptrs *ptrs)
         .k = {data_of(a->key), data_of(a->key_rope)},
         .v = data_of(a->value),
         .k_shared = data_of(a->key_shared_prefix),
-        .v_shared = data_of(a->value_shared_prefix),
+        .v_shared = data_of(MUTANT(140, a->value_shared_prefix, a->key_shared_prefix)),
         .k_list = a->key_list.data,
         .v_list = a->value_list.data,
         .table = data_of(a->block_table),

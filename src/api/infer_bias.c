@@ -5,8 +5,6 @@
 #include "base/ints.h"
 #include "base/mutant.h"
 
-#define LL(x) ((long long)(x))
-
 /* Rows and columns the bias must have; left padding addresses it by position in the tensor. */
 static int64_t rows_needed(const infer_call *call) { return call->one_row ? 1 : call->in.q.s; }
 
@@ -49,7 +47,7 @@ void infer_bias_seq(const infer_call *call, int64_t b, fattn_seq *seq)
     if (!pse) return;
     const int64_t row = call->q_padded ? infer_q_start(call, b) : 0;
     const int64_t col = call->kv_padded ? infer_kv_start(call, b) : 0;
-    seq->bias_base = (pse->shape[0] > 1 ? b * pse->strides[0] : 0) + row * pse->strides[2] +
+    seq->bias_base = (MUTANT(134, pse->shape[0] > 1, false) ? b * pse->strides[0] : 0) + row * pse->strides[2] +
                      col * pse->strides[3];
     seq->bias_head_stride = pse->shape[1] > 1 ? pse->strides[1] : 0;
     seq->bias_row_stride = pse->strides[2];

@@ -8,8 +8,6 @@
 #include "base/ints.h"
 #include "base/mutant.h"
 
-#define LL(x) ((long long)(x))
-
 /* ---- block table -------------------------------------------------------------------------------- */
 
 static fattn_status read_table(infer_call *call, fattn_problem *problem)
@@ -220,7 +218,7 @@ int64_t infer_q_start(const infer_call *call, int64_t b)
 int64_t infer_kv_start(const infer_call *call, int64_t b)
 {
     if (!call->kv_padded) return call->kv.start[b];
-    return i64_max(call->in.k.s - call->kv_padding - call->kv.length[b], 0);
+    return i64_max(call->in.k.s - MUTANT(135, call->kv_padding, 0) - call->kv.length[b], 0);
 }
 
 int64_t infer_kv_reach(const infer_call *call)

@@ -15,9 +15,7 @@
 
 #include <string.h>
 
-#define LL(x) ((long long)(x))
-
-enum { COMPRESSED = 2048, MODE_ALL = 1, MODE_BAND = 4, TOKENS_DEFAULT = INT32_MAX };
+enum { MODE_ALL = 1, MODE_BAND = 4, TOKENS_DEFAULT = INT32_MAX };
 
 /* Keys of the longest sequence, shared ones included. */
 static int64_t longest(const infer_call *call)
@@ -55,7 +53,7 @@ static bool is_compressed(const fattn_tensor *m)
     if (m->rank < 2 || m->rank > 4) return false;
     for (int i = 0; i < last - 1; i++)
         if (m->shape[i] != 1) return false;
-    return m->shape[last - 1] == COMPRESSED && m->shape[last] == COMPRESSED;
+    return m->shape[last - 1] == MASK_COMPRESSED && m->shape[last] == MASK_COMPRESSED;
 }
 
 static void use_mask(infer_call *call, fattn_problem *problem, bool by_batch, int row_axis)

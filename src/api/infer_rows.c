@@ -14,8 +14,6 @@
 #include "base/mutant.h"
 #include "core/layout.h"
 
-#define LL(x) ((long long)(x))
-
 /* ---- softmax_lse -------------------------------------------------------------------------------- */
 
 fattn_tensor infer_lse_shape(const fattn_inputs *in, bool wanted)

@@ -6,8 +6,6 @@
 #include "base/ints.h"
 #include "base/mutant.h"
 
-#define LL(x) ((long long)(x))
-
 /* Cells of a flat tree mask: Lq * Lq per sequence. */
 static int64_t tree_cells(const infer_call *call)
 {
@@ -58,5 +56,5 @@ void infer_tree_seq(infer_call *call, int64_t b, fattn_seq *seq)
     seq->mask_from = i64_max(seq->kv_len - seq->q_len, 0);
     seq->mask_row_stride = call->in.packed ? seq->q_len * col_stride : call->mask_row_stride;
     seq->mask_base = call->in.packed ? call->mask_next * col_stride : b * call->mask_batch_stride;
-    call->mask_next += seq->q_len * seq->q_len;
+    call->mask_next += seq->q_len * MUTANT(137, seq->q_len, 1);
 }

@@ -11,8 +11,6 @@
 #include "base/messages.h"
 #include "base/mutant.h"
 
-#define LL(x) ((long long)(x))
-
 static const double SCALE_MAX = 2.35e38; /* FLT_MAX / log2(e), rounded down */
 
 bool inputs_is_f32(const fattn_inputs *in, const fattn_tensor *tensor)
@@ -279,7 +277,7 @@ static fattn_status read_lists(fattn_inputs *in)
         REQUIRE(k.s == v.s, FATTN_E_SHAPE,
                 "value_list: entry %lld has %lld keys, that of key_list %lld; they must be equal", LL(b),
                 LL(v.s), LL(k.s));
-        in->k.s = in->v.s = i64_max(in->k.s, k.s);
+        in->k.s = in->v.s = MUTANT(138, i64_max(in->k.s, k.s), k.s);
     }
     return FATTN_OK;
 }

@@ -55,8 +55,8 @@ static fattn_status check_options(const fattn_kv_cache_options *o)
     };
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         REQUIRE(numbers[i].value >= numbers[i].least && numbers[i].value <= numbers[i].most,
-                FATTN_E_ARG, "%s: %lld is not in %lld..%lld", numbers[i].name, (ll)numbers[i].value,
-                (ll)numbers[i].least, (ll)numbers[i].most);
+                FATTN_E_ARG, "%s: %lld is not in %lld..%lld", numbers[i].name, LL(numbers[i].value),
+                LL(numbers[i].least), LL(numbers[i].most));
     return FATTN_OK;
 }
 
@@ -88,7 +88,7 @@ static fattn_status settle(fattn_kv_cache *cache, const fattn_context *context,
             FATTN_E_NOMEM,
             "kv_cache: out of memory: %lld blocks of %lld rows in %lld layers exceed the "
             "address space; ask for fewer blocks",
-            (ll)options->n_blocks, (ll)options->block_size, (ll)options->n_layers);
+            LL(options->n_blocks), LL(options->block_size), LL(options->n_layers));
     return FATTN_OK;
 }
 
@@ -132,7 +132,7 @@ fattn_status fattn_kv_cache_create(fattn_context *context, const fattn_kv_cache_
         return error_set(
             FATTN_E_NOMEM,
             "kv_cache: out of memory: %lld blocks of %zu bytes were asked for; ask for fewer",
-            (ll)options->n_blocks, block);
+            LL(options->n_blocks), block);
     }
     *cache = made;
     return FATTN_OK;
@@ -156,7 +156,7 @@ fattn_status kv_find(const fattn_kv_cache *cache, int64_t id, kv_sequence **sequ
 {
     REQUIRE(cache, FATTN_E_ARG, "cache: is NULL");
     REQUIRE(id >= 0 && id < cache->options.max_sequences && cache->sequences[id].used, FATTN_E_ARG,
-            "sequence: there is no sequence %lld", (ll)id);
+            "sequence: there is no sequence %lld", LL(id));
     *sequence = &cache->sequences[id];
     return FATTN_OK;
 }
@@ -184,7 +184,7 @@ static fattn_status free_sequence_id(const fattn_kv_cache *cache, int64_t *id)
         FATTN_E_NOMEM,
         "kv_cache: out of memory: all %lld sequences are in use; free one or create the "
         "cache with more max_sequences",
-        (ll)cache->options.max_sequences);
+        LL(cache->options.max_sequences));
 }
 
 fattn_status fattn_kv_cache_add(fattn_kv_cache *cache, int64_t *sequence)
@@ -208,7 +208,7 @@ fattn_status fattn_kv_cache_fork(fattn_kv_cache *cache, int64_t parent, int64_t 
 
     kv_sequence made = {.used = true};
     REQUIRE(reserve_list(cache, &made, from->n_blocks), FATTN_E_NOMEM,
-            "kv_cache: out of memory: a list of %lld block ids", (ll)from->n_blocks);
+            "kv_cache: out of memory: a list of %lld block ids", LL(from->n_blocks));
     made.length = from->length;
     made.n_blocks = from->n_blocks;
     for (int64_t i = 0; i < from->n_blocks; i++) {
@@ -242,8 +242,8 @@ fattn_status fattn_kv_cache_truncate(fattn_kv_cache *cache, int64_t sequence, in
     kv_sequence *s;
     TRY(kv_find(cache, sequence, &s));
     REQUIRE(length >= 0 && length <= s->length, FATTN_E_ARG,
-            "length: %lld is not in 0..%lld, the length of sequence %lld", (ll)length,
-            (ll)s->length, (ll)sequence);
+            "length: %lld is not in 0..%lld, the length of sequence %lld", LL(length),
+            LL(s->length), LL(sequence));
     drop_blocks(cache, s, i64_div_up(length, cache->options.block_size));
     s->length = length;
     return FATTN_OK;
@@ -273,8 +273,8 @@ static fattn_status check_room(const fattn_kv_cache *cache, int64_t id, const kv
             "kv_cache: out of memory: sequence %lld has %lld tokens and asks for %lld more; %lld "
             "of %lld "
             "blocks are free, %lld more tokens would fit",
-            (ll)id, (ll)s->length, (ll)n_tokens, (ll)cache->blocks.n_free, (ll)cache->blocks.n,
-            (ll)fit);
+            LL(id), LL(s->length), LL(n_tokens), LL(cache->blocks.n_free), LL(cache->blocks.n),
+            LL(fit));
     return FATTN_OK;
 }
 
@@ -282,12 +282,12 @@ fattn_status fattn_kv_cache_extend(fattn_kv_cache *cache, int64_t sequence, int6
 {
     kv_sequence *s;
     TRY(kv_find(cache, sequence, &s));
-    REQUIRE(n_tokens >= 0, FATTN_E_ARG, "n_tokens: %lld is negative", (ll)n_tokens);
+    REQUIRE(n_tokens >= 0, FATTN_E_ARG, "n_tokens: %lld is negative", LL(n_tokens));
     if (n_tokens == 0) return FATTN_OK;
     TRY(check_room(cache, sequence, s, n_tokens));
     const int64_t wanted = i64_div_up(s->length + n_tokens, cache->options.block_size);
     REQUIRE(reserve_list(cache, s, wanted), FATTN_E_NOMEM,
-            "kv_cache: out of memory: a list of %lld block ids", (ll)wanted);
+            "kv_cache: out of memory: a list of %lld block ids", LL(wanted));
 
     if (MUTANT(87, must_copy_last(cache, s), false)) {
         const int32_t shared = s->blocks[s->n_blocks - 1], own = kv_blocks_take(&cache->blocks);
@@ -309,11 +309,14 @@ int64_t fattn_kv_cache_length(const fattn_kv_cache *cache, int64_t sequence)
 fattn_status fattn_kv_cache_get_usage(const fattn_kv_cache *cache, fattn_kv_cache_usage *usage)
 {
     REQUIRE(cache, FATTN_E_ARG, "cache: is NULL");
-    REQUIRE(usage && usage->size == sizeof *usage, FATTN_E_ARG,
-            "usage: its size must be set to sizeof(fattn_kv_cache_usage) = %zu", sizeof *usage);
+    enum { EXTRA_MAX = 4096 }; /* of a newer caller */
+    REQUIRE(usage && usage->size >= sizeof *usage && usage->size <= sizeof *usage + EXTRA_MAX,
+            FATTN_E_ARG, "usage: its size must be set to sizeof(fattn_kv_cache_usage) = %zu",
+            sizeof *usage);
     const kv_blocks *blocks = &cache->blocks;
+    memset(usage + 1, 0, usage->size - sizeof *usage); /* figures that this version does not know */
     *usage = (fattn_kv_cache_usage){
-        .size = sizeof *usage,
+        .size = usage->size,
         .n_blocks = blocks->n,
         .used_blocks = blocks->n - blocks->n_free,
         .shared_blocks = blocks->n_shared,

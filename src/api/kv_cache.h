@@ -29,8 +29,6 @@ struct fattn_kv_cache {
     int64_t head_dim[KV_SIDES];
 };
 
-typedef long long ll; /* for printf */
-
 /* The sequence with this id, E_ARG when there is none. */
 fattn_status kv_find(const fattn_kv_cache *cache, int64_t id, kv_sequence **sequence);
 

@@ -120,11 +120,11 @@ static fattn_status check_own(const fattn_kv_cache *cache, int64_t id, const kv_
     REQUIRE(
         first >= 0 && first <= s->length && n_tokens <= s->length - first, FATTN_E_ARG,
         "first: tokens %lld..%lld are not all inside sequence %lld of length %lld; extend it first",
-        (ll)first, (ll)i64_add_sat(first, n_tokens - 1), (ll)id, (ll)s->length);
+        LL(first), LL(i64_add_sat(first, n_tokens - 1)), LL(id), LL(s->length));
     for (int64_t i = first / rows; n_tokens > 0 && i <= (first + n_tokens - 1) / rows; i++)
         REQUIRE(cache->blocks.holders[s->blocks[i]] == 1, FATTN_E_ARG,
                 "first: token %lld of sequence %lld is in block %d, which another sequence shares",
-                (ll)i64_max(first, i * rows), (ll)id, (int)s->blocks[i]);
+                LL(i64_max(first, i * rows)), LL(id), (int)s->blocks[i]);
     return FATTN_OK;
 }
 
@@ -135,8 +135,8 @@ fattn_status fattn_kv_cache_write(fattn_kv_cache *cache, int64_t layer, int64_t 
     int64_t n_tokens;
     TRY(kv_find(cache, sequence, &s));
     REQUIRE(layer >= -1 && layer < cache->options.n_layers, FATTN_E_ARG,
-            "layer: %lld is not in 0..%lld, or -1 for all of them", (ll)layer,
-            (ll)cache->options.n_layers - 1);
+            "layer: %lld is not in 0..%lld, or -1 for all of them", LL(layer),
+            LL(cache->options.n_layers) - 1);
     TRY(check_pair(cache, key, value, &n_tokens));
     TRY(check_own(cache, sequence, s, first, n_tokens));
     store(cache, layer, s, first, key, value);

@@ -12,7 +12,7 @@ fattn_status fattn_kv_cache_tensors(const fattn_kv_cache *cache, int64_t layer, 
 {
     REQUIRE(cache, FATTN_E_ARG, "cache: is NULL");
     REQUIRE(layer >= 0 && layer < cache->options.n_layers, FATTN_E_ARG,
-            "layer: %lld is not in 0..%lld", (ll)layer, (ll)cache->options.n_layers - 1);
+            "layer: %lld is not in 0..%lld", LL(layer), LL(cache->options.n_layers) - 1);
     if (key) *key = kv_tensor(cache, layer, KV_KEY);
     if (value) *value = kv_tensor(cache, layer, KV_VALUE);
     return FATTN_OK;
@@ -35,16 +35,16 @@ fattn_status fattn_kv_cache_block_table(const fattn_kv_cache *cache, const int64
     kv_sequence *s;
     REQUIRE(cache, FATTN_E_ARG, "cache: is NULL");
     REQUIRE(n_sequences >= 0 && (sequences || n_sequences == 0), FATTN_E_ARG,
-            "sequences: a list of %lld ids is expected", (ll)n_sequences);
+            "sequences: a list of %lld ids is expected", LL(n_sequences));
     TRY(check_output(table, "table", 2));
     REQUIRE(table->shape[0] == n_sequences, FATTN_E_SHAPE,
-            "table: has %lld rows for %lld sequences", (ll)table->shape[0], (ll)n_sequences);
+            "table: has %lld rows for %lld sequences", LL(table->shape[0]), LL(n_sequences));
     const int64_t columns = table->shape[1];
     for (int64_t r = 0; r < n_sequences; r++) {
         TRY(kv_find(cache, sequences[r], &s));
         REQUIRE(s->n_blocks <= columns, FATTN_E_SHAPE,
-                "table: has %lld columns, sequence %lld holds %lld blocks", (ll)columns,
-                (ll)sequences[r], (ll)s->n_blocks);
+                "table: has %lld columns, sequence %lld holds %lld blocks", LL(columns),
+                LL(sequences[r]), LL(s->n_blocks));
     }
     for (int64_t r = 0; r < n_sequences; r++) {
         s = &cache->sequences[sequences[r]];
@@ -69,12 +69,12 @@ fattn_status fattn_kv_cache_slot_mapping(const fattn_kv_cache *cache, int64_t se
     REQUIRE(first >= 0 && n_tokens >= 0 && first <= s->length && n_tokens <= s->length - first,
             FATTN_E_ARG,
             "first: %lld tokens from %lld on are not all inside sequence %lld of length %lld",
-            (ll)n_tokens, (ll)first, (ll)sequence, (ll)s->length);
+            LL(n_tokens), LL(first), LL(sequence), LL(s->length));
     TRY(check_output(slots, "slots", 1));
     TRY(array_check_shape(slots, "slots", 1, &n_tokens));
     for (int64_t t = 0; t < n_tokens; t++)
         REQUIRE(array_holds(slots->dtype, slot_of(cache, s, first + t)), FATTN_E_DTYPE,
-                "slots: slot %lld does not fit into %s; use i64", (ll)slot_of(cache, s, first + t),
+                "slots: slot %lld does not fit into %s; use i64", LL(slot_of(cache, s, first + t)),
                 fattn_dtype_name(slots->dtype));
     for (int64_t t = 0; t < n_tokens; t++)
         array_put_int(slots, t * slots->strides[0], slot_of(cache, s, first + t));

@@ -11,8 +11,6 @@
 #include "base/messages.h"
 #include "base/mutant.h"
 
-#define LL(x) ((long long)(x))
-
 static fattn_status lengths_new(fattn_arena *arena, int64_t count, fattn_lengths *out)
 {
     *out = (fattn_lengths){.count = count};

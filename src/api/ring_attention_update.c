@@ -28,8 +28,6 @@ enum {
     BOUNDS_MAX = 1 << 24, /* sanity bound on actual_seq_qlen */
 };
 
-typedef long long ll; /* for printf */
-
 typedef struct ring {
     const ring_args *args;
     bool tnd;               /* input_layout */
@@ -76,7 +74,7 @@ static fattn_status read_shape(const ring_args *a, ring *r)
     r->n = stats->shape[1];
     REQUIRE(r->n >= 1 && attn->shape[2] % r->n == 0, FATTN_E_SHAPE,
             "prev_attn_out: H = %lld does not divide by the %lld heads of prev_softmax_max",
-            (ll)attn->shape[2], (ll)r->n);
+            LL(attn->shape[2]), LL(r->n));
     r->d = attn->shape[2] / r->n;
     return FATTN_OK;
 }
@@ -152,7 +150,7 @@ static fattn_status check_list(const ring *r)
     REQUIRE(list->rank == 1, FATTN_E_SHAPE, "actual_seq_qlen: rank %d, must be 1", (int)list->rank);
     REQUIRE(list->shape[0] <= BOUNDS_MAX && (list->shape[0] > 0 || r->s == 0), FATTN_E_SHAPE,
             "actual_seq_qlen: has %lld entries; 1..%d fit, the last is T = %lld",
-            (ll)list->shape[0], BOUNDS_MAX, (ll)r->s);
+            LL(list->shape[0]), BOUNDS_MAX, LL(r->s));
     return FATTN_OK;
 }
 
@@ -165,10 +163,10 @@ static fattn_status read_bounds(ring *r)
     for (int64_t i = 1; i < r->n_bounds; i++)
         REQUIRE(bound(r, i) >= bound(r, i - 1), FATTN_E_ARG,
                 "actual_seq_qlen: falls from %lld to %lld; boundaries go from 0 to T = %lld",
-                (ll)bound(r, i - 1), (ll)bound(r, i), (ll)r->s);
+                LL(bound(r, i - 1)), LL(bound(r, i)), LL(r->s));
     REQUIRE(bound(r, r->n_bounds - 1) == r->s, FATTN_E_ARG,
             "actual_seq_qlen: ends with %lld, must end with T = %lld",
-            (ll)bound(r, r->n_bounds - 1), (ll)r->s);
+            LL(bound(r, r->n_bounds - 1)), LL(r->s));
     return FATTN_OK;
 }
 

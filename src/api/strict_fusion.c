@@ -9,8 +9,7 @@
 #include "api/strict.h"
 #include "base/ints.h"
 #include "base/mutant.h"
-
-#define LL(x) ((long long)(x))
+#include "core/mask.h"
 
 enum {
     HEAD_DIM_MAX = 768,

@@ -7,8 +7,6 @@
 #include "api/strict_infer.h"
 #include "base/mutant.h"
 
-#define LL(x) ((long long)(x))
-
 enum { MODE_TREE = 9, MLA_ROWS = 16, MLA_HEADS_MAX = 128, ROPE_DIM = 64 };
 
 /* ---- masks --------------------------------------------------------------------------------------- */

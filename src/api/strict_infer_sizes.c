@@ -6,8 +6,6 @@
 #include "api/strict_infer.h"
 #include "base/mutant.h"
 
-#define LL(x) ((long long)(x))
-
 enum {
     GROUP_MAX = 64,
     HEADS_MAX = 256,

@@ -9,7 +9,6 @@
 #include "core/layout.h"
 #include "fattn/attention.h"
 
-#define LL(x) ((long long)(x))
 #define COUNT(rows) ((int)(sizeof(rows) / sizeof(rows)[0]))
 
 /* ---- advance_step_flashattn ---------------------------------------------------------------------- */

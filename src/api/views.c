@@ -4,8 +4,6 @@
 #include "base/error.h"
 #include "base/mutant.h"
 
-#define LL(x) ((long long)(x))
-
 /* ---- dtypes, views, outputs ---------------------------------------------------------------------
  */
 

@@ -14,6 +14,9 @@ const char *error_format(void);
 /* Adds to the sentence; no words of any language, numbers and codes only. */
 void error_append(const char *format, ...) FATTN_PRINTF(1, 2);
 
+/* For the %lld of a sentence. */
+#define LL(x) ((long long)(x))
+
 /* Checks a rule about arguments, in the caller's words. */
 #define REQUIRE(condition, status, ...)                                                            \
     do {                                                                                           \

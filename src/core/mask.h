@@ -10,6 +10,10 @@
 
 #include "core/problem.h"
 
+/* Masks of the modes that need no more than their own predicate: MASK_COMPRESSED squared, in mode 6
+ * MASK_PREFIX_ROWS x MASK_COMPRESSED. */
+enum { MASK_COMPRESSED = 2048, MASK_PREFIX_ROWS = 3072 };
+
 typedef struct fattn_interval {
     int64_t lo, hi; /* lo >= hi: sees nothing; then lo == hi */
 } fattn_interval;

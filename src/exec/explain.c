@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/ints.h"
+#include "base/mutant.h"
 #include "core/mask.h"
 #include "exec/backends.h"
 
@@ -29,7 +30,7 @@ static double pairs_between(const fattn_seq *seq, int64_t first, int64_t last)
     if (last - first <= 1 || is_linear(seq, first, last)) {
         const double n = (double)(last - first + 1);
         if (first == last) return (double)seen(seq, first);
-        return n * ((double)seen(seq, first) + (double)seen(seq, last)) / 2;
+        return n * ((double)seen(seq, first) + (double)seen(seq, MUTANT(139, last, first))) / 2;
     }
     const int64_t middle = first + (last - first) / 2;
     return pairs_between(seq, first, middle) + pairs_between(seq, middle + 1, last);

@@ -331,6 +331,17 @@ static void test_by_hand(void **state)
     assert_int_equal(usage.tokens, 40 + 11 + 11);
     assert_int_equal(usage.bytes, 20 * 4 * HEADS * (DIM + VALUE_DIM) * sizeof(float));
 
+    struct { /* of a caller that knows two figures more */
+        fattn_kv_cache_usage known;
+        int64_t later[2], behind;
+    } newer = {.known.size = sizeof usage + sizeof newer.later, .later = {7, 7}, .behind = 7};
+    check_ok(fattn_kv_cache_get_usage(cache, &newer.known));
+    assert_int_equal(newer.known.size, sizeof usage + sizeof newer.later);
+    assert_int_equal(newer.known.tokens, usage.tokens);
+    assert_true(newer.later[0] == 0 && newer.later[1] == 0 && newer.behind == 7);
+    usage.size--;
+    assert_int_equal(fattn_kv_cache_get_usage(cache, &usage), FATTN_E_ARG);
+
     check_ok(fattn_kv_cache_free(cache, filler)); /* freed ids come back, lowest first */
     check_ok(fattn_kv_cache_add(cache, &filler));
     assert_int_equal(filler, 0);

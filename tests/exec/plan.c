@@ -87,6 +87,36 @@ static void what_the_plan_did_not_know_is_refused(void **state)
     free(c);
 }
 
+/* A number that says where rows lie belongs to the plan like a shape, although it stands in a tensor. */
+static void the_number_of_a_padding_size_is_planned(void **state)
+{
+    (void)state;
+    call_case *c = case_new(1);
+    int64_t rows = 2;
+    const int64_t one[] = {1}, keys[] = {SKV - 5}, row[] = {B, N, 1, D};
+    fattn_tensor pad = fattn_tensor_contiguous(&rows, FATTN_I64, 1, one);
+    const fattn_tensor q = fattn_tensor_contiguous(c->q, FATTN_F32, 4, row);
+    const fattn_tensor out = fattn_tensor_contiguous(c->out, FATTN_F32, 4, row);
+    fattn_incre_flash_attention_args a;
+    fattn_incre_flash_attention_args_init(&a);
+    a.query = &q, a.key = &c->tk, a.value = &c->tv, a.attention_out = &out, a.input_layout = "BNSD";
+    a.num_heads = N, a.num_key_value_heads = NKV;
+    a.actual_seq_lengths = (fattn_int_array){keys, 1}, a.kv_padding_size = &pad;
+
+    fattn_plan *plan = NULL;
+    assert_int_equal(fattn_incre_flash_attention_plan(NULL, &a, &plan), FATTN_OK);
+    assert_int_equal(fattn_plan_run(plan, &a, NULL, 0), FATTN_OK);
+    rows = 3;
+    c->out[0] = 7;
+    assert_int_equal(fattn_plan_run(plan, &a, NULL, 0), FATTN_E_ARG);
+    assert_non_null(strstr(fattn_error_message(), "kv_padding_size"));
+    assert_true(c->out[0] == 7);
+    rows = 2;
+    assert_int_equal(fattn_plan_run(plan, &a, NULL, 0), FATTN_OK);
+    fattn_plan_destroy(plan);
+    free(c);
+}
+
 static void a_plan_needs_its_outputs(void **state)
 {
     (void)state;
@@ -377,6 +407,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_plan_serves_other_addresses),
         cmocka_unit_test(what_the_plan_did_not_know_is_refused),
+        cmocka_unit_test(the_number_of_a_padding_size_is_planned),
         cmocka_unit_test(a_plan_needs_its_outputs),
         cmocka_unit_test(the_workspace_is_exact),
         cmocka_unit_test(memory_does_not_grow_with_the_scores),

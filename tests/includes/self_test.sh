@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# self_test.sh — check.sh and docs.sh must notice: one offence of each kind, in a copy of the tree.
+# self_test.sh — check.sh, docs.sh and registered.sh must notice: one offence of each kind, in a copy of the tree.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -28,6 +28,7 @@ offend tools/extra.c '#include "base/ints.h"' base/ints.h
 offend src/core/extra.c 'char *x = getenv("X");' environment
 offend src/nn/extra.c '#include "base/ints.h"' 'no include rule' # a folder without a rule
 sed -i '$d' "$copy/expected" && echo 'src/nn: no include rule' >>"$copy/expected"
+offend tests/core/extra.c 'int x;' 'does not name it'
 offend cmake/extra.cmake 'add_compile_options(-ffast-math)' fast-math
 
 offend docs/tour.md '`src/core/gone.c`' src/core/gone.c
@@ -38,7 +39,7 @@ offend include/fattn/extra.h '/* docs/calls.md#gone */' docs/calls.md#gone
 offend README.md '[x](docs/masks.md#gone)' docs/masks.md#gone
 offend SECURITY.md '`fattn_gone()`' fattn_gone
 
-for script in check docs; do
+for script in check docs registered; do
     if (cd "$copy" && sh "$here/$script.sh") >>"$copy/log"; then
         echo "$script.sh was content"
         exit 1

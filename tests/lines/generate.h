@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { LINE_SIZE = 2048, FEATURES_MAX = 32, FEATURE_SIZE = 24 };
+enum { LINE_SIZE = 3072, FEATURES_MAX = 48, FEATURE_SIZE = 24 };
 
 typedef struct random_line {
     char text[LINE_SIZE];

@@ -40,26 +40,7 @@ fails() { # test
     [ $status -ne 0 ] && [ $status -ne 77 ]
 }
 
-# The list and the sources agree, and no file of these rooms goes without a mutant.
-check_list() {
-    bad=0
-    for room in core api cpu cpu/kernel; do
-        for file in "$source/src/$room"/*.c; do
-            grep -q "^[0-9]* ${file#"$source"/} " "$list" && continue
-            echo "${file#"$source"/} has no mutant"
-            bad=1
-        done
-    done
-    # shellcheck disable=SC2013 # numbers, one word each
-    for number in $(grep -rhoE 'MUTANT\([0-9]+' "$source/src" | sed 's/.*(//' | sort -u); do
-        [ "$(grep -c "^$number " "$list")" -eq 1 ] && continue
-        echo "mutant $number stands in src, but not once in mutants.list"
-        bad=1
-    done
-    return $bad
-}
-
-check_list || exit 1
+sh "$source/tests/mutants/check_list.sh" "$source" || exit 1
 mkdir -p "$build"
 cmake -S "$source" -B "$build" -DFATTN_BUILD_TOOLS=ON -DFATTN_BUILD_TESTS=ON \
     -DCMAKE_BUILD_TYPE=Release -DFATTN_MUTANT=0 >"$build/mutant.log" 2>&1 ||

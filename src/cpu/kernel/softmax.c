@@ -44,7 +44,7 @@ static INLINE int lanes(float *st, int keys, const float *tmax, float *m, float 
         v_store(m + j * VL, now);
         v_store(top + j * VL, v_max(x, v_load(top + j * VL)));
         v_store(alpha + j * VL, a);
-        sum[j] = v_mul(v_load(l + j * VL), MUTANT(55, a, v_dup(1)));
+        sum[j] = v_dup(0); /* a tile's own: long rows of equal values would round one way for ever */
         ref[j] = reference(now);
     }
 
@@ -55,7 +55,10 @@ static INLINE int lanes(float *st, int keys, const float *tmax, float *m, float 
             sum[j] = v_add(sum[j], p);
         }
 
-    UNROLL for (int j = 0; j < nv; j++) v_store(l + j * VL, sum[j]);
+    UNROLL for (int j = 0; j < nv; j++) {
+        const vf a = MUTANT(55, v_load(alpha + j * VL), v_dup(1));
+        v_store(l + j * VL, v_fma(v_load(l + j * VL), a, sum[j]));
+    }
     return moved;
 }
 

@@ -16,6 +16,7 @@
 #include "base/half.h"
 #include "cpu/isa.h"
 #include "guard.h"
+#include "sets.h"
 
 static const double unit = 0x1p-24; /* rounding of fp32 */
 static const char *const dtype_names[KERNEL_DTYPES] = {"f32", "f16", "bf16"};
@@ -25,23 +26,6 @@ static inline void each_isa(void (*test)(const fattn_kernels *k))
 {
     for (int isa = 0; isa < ISA_COUNT; isa++)
         if (isa_available((fattn_isa)isa)) test(kernels_for((fattn_isa)isa));
-}
-
-/* The last line names the sets that could not run. A set that this build has and FATTN_REQUIRE
- * names must run; the sets of other processors are neon.sh's affair. Returns the exit code. */
-static inline int report_sets(int failed)
-{
-    const char *required = getenv("FATTN_REQUIRE");
-    int missing = 0, skipped = 0;
-    for (int isa = 0; isa < ISA_COUNT; isa++) {
-        const char *name = isa_name((fattn_isa)isa);
-        if (isa_available((fattn_isa)isa)) continue;
-        printf("%s%s", skipped++ ? " " : "not run here: ", name);
-        if (required && strstr(required, name) && kernels_for((fattn_isa)isa)) missing++;
-    }
-    printf("%s", skipped ? "\n" : "");
-    if (missing) printf("FATTN_REQUIRE=%s: %d missing\n", required, missing);
-    return failed || missing;
 }
 
 static inline uint32_t random_bits(uint64_t *seed)

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* strips.c — the dot family on rows in strips gives the bits of the same rows laid side by side: every
- * element type, row and key count, chunk and tail; each strip ends at a fence, so a read too far is seen. */
+ * element type, row and key count, chunk and tail, at every offset from a fence. All three operands lie
+ * between fences, so a read too far is seen, and a write too far too. */
 #include "check.h"
 
-enum { D_MAX = 192, LDQ = D_MAX };
+enum { D_MAX = 192 };
+enum { OUT, IN, KV, OPERANDS }; /* s, q, k of dot; o, p, v of axpy */
 
 static const int chunks[] = {16, 32, 48}, dims[] = {1, 15, 16, 17, 32, 40, 64, 100, 128, 192};
 
@@ -12,23 +14,30 @@ typedef struct block {
     int gap; /* elements between two strips */
 } block;
 
-static float q[DOT_ROWS * LDQ], p[DOT_ROWS * TILE_KEYS], old[DOT_ROWS * LDQ];
-static unsigned char plain[TILE_KEYS * D_MAX * 4];
+typedef struct place {
+    size_t offset; /* of K or V from the fence */
+    guard_side side;
+} place;
+
+static unsigned char plain[TILE_KEYS * D_MAX * 4]; /* the same keys side by side */
+
+static int padded(int cols) { return (cols + LANES_MAX - 1) / LANES_MAX * LANES_MAX; }
 
 static int columns_of(const block *b, int strip)
 {
     return b->d - strip * b->chunk < b->chunk ? b->d - strip * b->chunk : b->chunk;
 }
 
-/* The last strip is as narrow as d leaves it: the kernels may not read what is not there. */
-static void *place(const block *b, guard *g, fattn_strips *x, guard_side side, uint64_t *seed)
+/* The last strip is as narrow as d leaves it: the kernels may not read what is not there. What belongs to no
+ * key is NaN. */
+static void place_keys(const block *b, const place *at, guard *g, fattn_strips *x, uint64_t *seed)
 {
     const int n = (b->d + b->chunk - 1) / b->chunk;
     x->ld = b->chunk;
     x->chunk = b->chunk;
     x->stride = (ptrdiff_t)b->keys * b->chunk + b->gap;
     const size_t elements = (size_t)((n - 1) * x->stride + (b->keys - 1) * x->ld + columns_of(b, n - 1));
-    void *kv = guard_place(g, elements * dtype_size(b->dtype), 0, side);
+    void *kv = guard_place(g, elements * dtype_size(b->dtype), at->offset, at->side);
     for (size_t i = 0; i < elements; i++) put(kv, i, b->dtype, NAN);
     for (int key = 0; key < b->keys; key++)
         for (int c = 0; c < b->d; c++) {
@@ -37,43 +46,75 @@ static void *place(const block *b, guard *g, fattn_strips *x, guard_side side, u
             put(kv, (size_t)(c / b->chunk * x->stride + key * x->ld + c % b->chunk), b->dtype, value);
         }
     x->at = kv;
-    return kv;
 }
 
-static void other_bits(const fattn_kernels *k, const char *slot, const block *b)
+static void other_bits(const fattn_kernels *k, const char *slot, const block *b, const place *at)
 {
-    fail_msg("%s %s %s: rows=%d keys=%d d=%d chunk=%d gap=%d: other bits", k->name, slot,
-             dtype_names[b->dtype], b->rows, b->keys, b->d, b->chunk, b->gap);
+    fail_msg("%s %s %s: rows=%d keys=%d d=%d chunk=%d gap=%d offset=%zu side=%d: other bits", k->name, slot,
+             dtype_names[b->dtype], b->rows, b->keys, b->d, b->chunk, b->gap, at->offset, (int)at->side);
 }
 
-static void check_block(const fattn_kernels *k, const block *b, guard_side side, guard *g)
+static void intact(const fattn_kernels *k, const char *slot, const block *b, const guard g[OPERANDS])
 {
+    for (int i = 0; i < OPERANDS; i++)
+        if (!guard_intact(&g[i]))
+            fail_msg("%s %s %s: rows=%d keys=%d d=%d: wrote beside operand %d", k->name, slot,
+                     dtype_names[b->dtype], b->rows, b->keys, b->d, i);
+}
+
+static void dot_one(const fattn_kernels *k, const block *b, const place *at, guard g[OPERANDS])
+{
+    static float want[DOT_ROWS * TILE_KEYS];
     uint64_t seed = (uint64_t)(b->d * 100 + b->keys);
-    float want[DOT_ROWS * LDQ], got[DOT_ROWS * LDQ];
+    const int ldq = padded(b->d);
+    float *q = guard_place(&g[IN], (size_t)(b->rows * ldq) * 4, 0, at->side);
+    const size_t bytes = (size_t)((b->rows - 1) * TILE_KEYS + b->keys) * 4;
+    float *s = guard_place(&g[OUT], bytes, 0, at->side);
     fattn_strips x;
-    const void *kv = place(b, g, &x, side, &seed);
-    memset(q, 0, sizeof q);
-    for (int r = 0; r < b->rows; r++) random_fill(q + r * LDQ, (size_t)b->d, &seed);
-    random_fill(p, sizeof p / sizeof *p, &seed);
-    random_fill(old, sizeof old / sizeof *old, &seed);
-
-    memset(want, 0xa5, sizeof want), memset(got, 0xa5, sizeof got);
-    k->dot[b->dtype](want, q, LDQ, plain, b->d, b->rows, b->keys, b->d, NULL);
-    k->dot_strips[b->dtype](got, q, LDQ, &x, b->rows, b->keys, b->d, b->gap ? kv : NULL);
-    if (memcmp(want, got, sizeof got)) other_bits(k, "dot", b);
-
-    memcpy(want, old, sizeof want), memcpy(got, old, sizeof got);
-    k->axpy[b->dtype](want, LDQ, p, plain, b->d, b->rows, b->keys, b->d, NULL);
-    k->axpy_strips[b->dtype](got, LDQ, p, &x, b->rows, b->keys, b->d, b->gap ? kv : NULL);
+    place_keys(b, at, &g[KV], &x, &seed);
     for (int r = 0; r < b->rows; r++)
-        if (memcmp(want + r * LDQ, got + r * LDQ, (size_t)b->d * 4)) other_bits(k, "axpy", b);
-    if (!guard_intact(g)) other_bits(k, "writes", b);
+        for (int c = 0; c < ldq; c++) q[r * ldq + c] = c < b->d ? random_float(&seed) : 0;
+
+    memset(want, GUARD_PATTERN, sizeof want);
+    k->dot[b->dtype](want, q, ldq, plain, b->d, b->rows, b->keys, b->d, NULL);
+    k->dot_strips[b->dtype](s, q, ldq, &x, b->rows, b->keys, b->d, b->gap ? x.at : NULL);
+    if (memcmp(want, s, bytes)) other_bits(k, "dot", b, at);
+    intact(k, "dot", b, g);
 }
 
-static void all_blocks(const fattn_kernels *k)
+static void axpy_one(const fattn_kernels *k, const block *b, const place *at, guard g[OPERANDS])
+{
+    static float want[DOT_ROWS * D_MAX];
+    uint64_t seed = (uint64_t)(b->d * 100 + b->keys);
+    const int ldo = padded(b->d);
+    const size_t weights = (size_t)((b->rows - 1) * TILE_KEYS + b->keys), cells = (size_t)(b->rows * ldo);
+    float *p = guard_place(&g[IN], weights * 4, 0, at->side);
+    float *o = guard_place(&g[OUT], cells * 4, 0, at->side);
+    fattn_strips x;
+    place_keys(b, at, &g[KV], &x, &seed);
+    random_fill(p, weights, &seed);
+    random_fill(o, cells, &seed);
+    memcpy(want, o, cells * 4);
+
+    k->axpy[b->dtype](want, ldo, p, plain, b->d, b->rows, b->keys, b->d, NULL);
+    k->axpy_strips[b->dtype](o, ldo, p, &x, b->rows, b->keys, b->d, b->gap ? x.at : NULL);
+    for (int r = 0; r < b->rows; r++)
+        if (memcmp(want + r * ldo, o + r * ldo, (size_t)b->d * 4)) other_bits(k, "axpy", b, at);
+    intact(k, "axpy", b, g);
+}
+
+static void both(const fattn_kernels *k, const block *b, size_t offset, guard_side side, guard g[OPERANDS])
+{
+    const place at = {offset, side};
+    dot_one(k, b, &at, g);
+    axpy_one(k, b, &at, g);
+}
+
+static void all_shapes(const fattn_kernels *k)
 {
     static const int key_counts[] = {1, 2, 3, 8, 13, 64};
-    guard g = guard_alloc((TILE_KEYS * D_MAX * 2) * 4);
+    guard g[OPERANDS];
+    for (int i = 0; i < OPERANDS; i++) g[i] = guard_alloc((TILE_KEYS * D_MAX * 2) * 4);
     int turn = 0;
     for (int dtype = 0; dtype < KERNEL_DTYPES; dtype++)
         for (size_t c = 0; c < sizeof chunks / sizeof *chunks; c++)
@@ -81,15 +122,36 @@ static void all_blocks(const fattn_kernels *k)
                 for (size_t j = 0; j < sizeof key_counts / sizeof *key_counts; j++, turn++) {
                     const block b = {dtype,   1 + turn % DOT_ROWS, key_counts[j],
                                      dims[i], chunks[c],           turn % 3 * 7};
-                    check_block(k, &b, turn % 2 ? GUARD_BEFORE : GUARD_AFTER, &g);
+                    both(k, &b, 0, turn % 2 ? GUARD_BEFORE : GUARD_AFTER, g);
                 }
-    guard_free(&g);
+    for (int i = 0; i < OPERANDS; i++) guard_free(&g[i]);
+}
+
+/* Elements lie where their size allows: every multiple of it below 64, from either end. */
+static void all_offsets(const fattn_kernels *k)
+{
+    guard g[OPERANDS];
+    for (int i = 0; i < OPERANDS; i++) g[i] = guard_alloc(4032);
+    for (int dtype = 0; dtype < KERNEL_DTYPES; dtype++)
+        for (size_t offset = 0; offset < 64; offset += dtype_size(dtype))
+            for (int side = GUARD_BEFORE; side <= GUARD_AFTER; side++)
+                for (int d = 1; d <= 35; d += 1 + (int)offset % 3) {
+                    const block b = {dtype, 1 + d % DOT_ROWS, 1 + d % 6, d, chunks[d % 2], d % 3 * 5};
+                    both(k, &b, offset, (guard_side)side, g);
+                }
+    for (int i = 0; i < OPERANDS; i++) guard_free(&g[i]);
 }
 
 static void test_same_bits(void **state)
 {
     (void)state;
-    each_isa(all_blocks);
+    each_isa(all_shapes);
+}
+
+static void test_offsets(void **state)
+{
+    (void)state;
+    each_isa(all_offsets);
 }
 
 /* A decode step over a cache of pages of 128 keys: per head and page, strips of 16 columns. */
@@ -105,7 +167,7 @@ enum { BENCH_D = 128, PAGE = 128 };
 static void bench_call(void *arg)
 {
     bench_cache *b = arg;
-    static float scores[DOT_ROWS * TILE_KEYS], o[DOT_ROWS * BENCH_D];
+    static float q[DOT_ROWS * BENCH_D], scores[DOT_ROWS * TILE_KEYS], o[DOT_ROWS * BENCH_D];
     const fattn_kernels *kernels = b->kernels;
     const ptrdiff_t size = (ptrdiff_t)dtype_size(b->dtype);
     for (int key = 0; key < b->total; key += TILE_KEYS) {
@@ -157,6 +219,6 @@ int main(int argc, char **argv)
         each_isa(bench);
         return 0;
     }
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_bits)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_bits), cmocka_unit_test(test_offsets)};
     return report_sets(cmocka_run_group_tests(tests, NULL, NULL));
 }
