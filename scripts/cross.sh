@@ -31,7 +31,7 @@ if ! tools || [ -z "$(library)" ]; then
     exit 77
 fi
 
-cmake --preset aarch64 -DFATTN_BUILD_TOOLS="${TOOLS:-OFF}" -DJANSSON_LIBRARY=OFF -DZIP_LIBRARY=OFF -DFATTN_BUILD_TESTS=ON -DCMOCKA_LIBRARY="$PWD/$(library)" \
-    -DCMOCKA_INCLUDE_DIR="$PWD/$cmocka/usr/include" >/dev/null
+cmake --preset aarch64 -DFATTN_BUILD_TOOLS="${TOOLS:-OFF}" -DJANSSON_LIBRARY=OFF -DZIP_LIBRARY=OFF \
+    -DFATTN_BUILD_TESTS=ON -DCMOCKA_LIBRARY="$PWD/$(library)" -DCMOCKA_INCLUDE_DIR="$PWD/$cmocka/usr/include" >/dev/null
 cmake --build "$build" -j "$(nproc)"
 sh scripts/test.sh "$build" "$@"
