@@ -6,6 +6,7 @@
 
 #include "api/infer.h"
 #include "base/error.h"
+#include "base/mutant.h"
 #include "core/layout.h"
 
 bool infer_no_query(const infer_args *args) { return tensor_elements(args->query) == 0; }
@@ -35,7 +36,7 @@ fattn_status infer_read_empty(infer_call *call)
     const fattn_inputs query = {.query = in->query};
     TRY(inputs_dtypes(&query));
     in->k = in->v = in->q;
-    in->v.d = value_columns(in);
+    in->v.d = MUTANT(141, value_columns(in), in->q.d);
     in->n_kv_heads = in->n_heads;
     in->query_rope = in->key_rope = in->key_shared = in->value_shared = NULL;
     in->paged = in->listed = false;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "api/strict_infer.h"
+#include "base/mutant.h"
 #include "core/element.h"
 
 /* The tensor of that name; NULL when the operator has no such field or it is absent. */
@@ -42,7 +43,7 @@ static fattn_status check_output(const fattn_operator *op, const void *args)
     static const char *const names[] = {"quant_scale2", "quant_offset2", "quant_scale_out", "quant_offset_out"};
     const fattn_tensor *out = tensor_of(op, args, "attention_out");
     for (size_t i = 0; is_float(out) && i < sizeof names / sizeof names[0]; i++)
-        REQUIRE(!tensor_of(op, args, names[i]), FATTN_E_ARG,
+        REQUIRE(!MUTANT(142, tensor_of(op, args, names[i]), NULL), FATTN_E_ARG,
                 "%s: given with attention_out of dtype %s; the device takes it with an int8 output only: leave it "
                 "out",
                 names[i], fattn_dtype_name(out->dtype));
