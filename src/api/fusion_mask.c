@@ -221,14 +221,14 @@ static fattn_status read_dense(fusion_call *call, fattn_problem *problem)
         use_rank4(call, problem);
         return FATTN_OK;
     }
+    REQUIRE(call->mode != 5 || call->n_batch <= 1, FATTN_E_SHAPE,
+            "atten_mask: %s; sparse_mode 5 takes one mask per batch, [%lld,1|%lld,%lld,%lld]",
+            shape, LL(call->n_batch), LL(call->in.n_heads), LL(rows), LL(cols));
     REQUIRE(is_matrix(m, rows, cols), FATTN_E_SHAPE,
             "atten_mask: %s; with %lld queries and %lld keys sparse_mode %lld takes [%lld,%lld] or "
             "[1|%lld,1|%lld,%lld,%lld] (batch, heads, queries, keys)",
             shape, LL(rows), LL(cols), LL(call->mode), LL(rows), LL(cols), LL(call->n_batch),
             LL(call->in.n_heads), LL(rows), LL(cols));
-    REQUIRE(call->mode != 5 || call->n_batch <= 1, FATTN_E_SHAPE,
-            "atten_mask: %s; sparse_mode 5 takes one mask per batch, [%lld,1|%lld,%lld,%lld]",
-            shape, LL(call->n_batch), LL(call->in.n_heads), LL(rows), LL(cols));
     use_mask(call, problem, false, false, true);
     return FATTN_OK;
 }

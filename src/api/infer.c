@@ -35,14 +35,14 @@ static bool layout_decodes(const fattn_inputs *in)
 /* Which branch of the device would run (spec 10). */
 static void find_branch(infer_call *call)
 {
-    enum { MLA_HEAD_DIM = 512, MLA_ROWS = 16, MODE_BAND = 4 };
+    enum { MLA_HEAD_DIM = 512 };
     const fattn_inputs *in = &call->in;
     const bool decodes = layout_decodes(in);
     call->one_row = !in->packed && in->q.s == 1;
     call->decode = call->one_row && call->args->route != ROUTE_PREFILL && decodes && !in->query_rope;
     call->mla = call->args->route == ROUTE_BY_SHAPE && decodes && in->query_rope &&
                 in->q.d == MLA_HEAD_DIM &&
-                (in->packed || in->q.s <= MLA_ROWS || call->args->sparse_mode == MODE_BAND);
+                (in->packed || in->q.s <= INFER_MLA_ROWS || call->args->sparse_mode == INFER_MODE_BAND);
 }
 
 /* key and value, or a list of each. */

@@ -9,6 +9,9 @@
 #include "api/lengths.h"
 #include "fattn/operators.h"
 
+enum { INFER_MODE_BAND = 4, INFER_MODE_TREE = 9 };
+enum { INFER_MLA_ROWS = 16 }; /* most query rows of the device's decode branch for D = 512 */
+
 typedef enum infer_route {
     ROUTE_PREFILL, /* prompt_flash_attention */
     ROUTE_DECODE,  /* incre_flash_attention */
@@ -43,7 +46,7 @@ typedef struct infer_call {
     fattn_context *context;
     const infer_args *args;
     fattn_inputs in;
-    bool empty;   /* the query has no elements: nothing else is read */
+    bool empty;   /* the query has no elements: how the rest fits is not looked at */
     bool one_row; /* one query row, not packed: without rope, modes 2 and 3 let it see every key */
     bool decode;  /* the device's decode branch for one row without rope: sparse parameters are ignored */
     bool mla;     /* the device's decode branch for D = 512 with rope parts */
@@ -104,7 +107,6 @@ fattn_status infer_mask(infer_call *call, fattn_problem *problem);
 void infer_mask_seq(infer_call *call, int64_t b, fattn_seq *seq);
 
 /* infer_tree.c: sparse_mode 9, called by infer_mask.c. */
-enum { INFER_MODE_TREE = 9 };
 fattn_status infer_tree(infer_call *call, fattn_problem *problem);
 void infer_tree_seq(infer_call *call, int64_t b, fattn_seq *seq);
 

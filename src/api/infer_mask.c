@@ -15,7 +15,7 @@
 
 #include <string.h>
 
-enum { MODE_ALL = 1, MODE_BAND = 4, TOKENS_DEFAULT = INT32_MAX };
+enum { MODE_ALL = 1, TOKENS_DEFAULT = INT32_MAX };
 
 /* Keys of the longest sequence, shared ones included. */
 static int64_t longest(const infer_call *call)
@@ -186,7 +186,7 @@ static fattn_status settle_without_mask(infer_call *call)
         context_warn(call->context, WARN_INFER_MODE_WITHOUT_MASK,
                      "sparse_mode: %lld without atten_mask %s; the device refuses it", LL(mode),
                      message_say(mode == 1 ? "is full attention"
-                                 : call->one_row && mode != MODE_BAND
+                                 : call->one_row && mode != INFER_MODE_BAND
                                      ? "lets one query row see every key"
                                      : "applies the mode's own mask"));
     return FATTN_OK;
@@ -277,11 +277,11 @@ static void warn_decode(const infer_call *call)
 {
     const infer_args *a = call->args;
     const int64_t most = longest(call);
-    const bool band_hides = a->sparse_mode == 4 && (a->pre_tokens < most - 1 || a->next_tokens < 0);
+    const bool band_hides = a->sparse_mode == INFER_MODE_BAND && (a->pre_tokens < most - 1 || a->next_tokens < 0);
     if (a->sparse_mode >= 2 && (call->mask || band_hides))
         context_warn(call->context, WARN_DECODE_SPARSE_MODE,
                      "sparse_mode: %lld with one query row %s; the device %s", LL(a->sparse_mode),
-                     message_say(a->sparse_mode == 4 ? "keeps its band" : "lets it see every key"),
+                     message_say(a->sparse_mode == INFER_MODE_BAND ? "keeps its band" : "lets it see every key"),
                      message_say(call->mask ? "applies row 0 of atten_mask or refuses it"
                                             : "ignores sparse_mode"));
     if (window_hides(call))
@@ -296,7 +296,7 @@ static fattn_status settle_decode(infer_call *call, fattn_problem *problem)
 {
     const infer_args *a = call->args;
     if (call->context->strict) return settle_decode_strict(call, problem);
-    call->mode = MUTANT(83, a->sparse_mode == 4, false) ? 4 : MODE_ALL;
+    call->mode = MUTANT(83, a->sparse_mode == INFER_MODE_BAND, false) ? INFER_MODE_BAND : MODE_ALL;
     if (a->sparse_mode == 0 && !window_hides(call)) /* it has a warning of its own */
         warn_ignored_tokens(call, call->mask ? "with one query row" : "without atten_mask");
     if (call->mode == 4) TRY(check_tokens(call));

@@ -59,10 +59,10 @@ static bool fits(const fattn_length_list *given, reading as)
     return as == READ_LENGTHS ? is_lengths(given) : is_cumulative(given, as == READ_WITH_TAIL);
 }
 
-/* The first entry below the one before it, -1 when there is none. */
+/* The first entry below the one before it, -1 when there is none; zeros at the end are no sequences. */
 static int64_t first_fall(fattn_int_array list)
 {
-    for (int64_t i = 1; i < list.count; i++)
+    for (int64_t i = 1; i < active_count(list); i++)
         if (list.data[i] < list.data[i - 1]) return i;
     return -1;
 }
@@ -163,6 +163,7 @@ static fattn_status refuse_trailing_zeros(const fattn_length_list *given)
 {
     const int64_t active = active_count(given->list);
     char list[TEXT_SIZE];
+    if (looks_like_lengths(given)) return FATTN_OK; /* which has a sentence of its own */
     REQUIRE(active == 0 || active == given->list.count, FATTN_E_ARG,
             "%s: %s ends in zeros; the device takes none here: repeat the last end, %lld, for empty sequences",
             given->name, list_print(given->list, list, sizeof list), LL(given->list.data[active - 1]));

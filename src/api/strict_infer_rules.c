@@ -7,7 +7,7 @@
 #include "api/strict_infer.h"
 #include "base/mutant.h"
 
-enum { MODE_TREE = 9, MLA_ROWS = 16, MLA_HEADS_MAX = 128, ROPE_DIM = 64 };
+enum { MLA_HEADS_MAX = 128, ROPE_DIM = 64 };
 
 /* ---- masks --------------------------------------------------------------------------------------- */
 
@@ -15,7 +15,7 @@ fattn_status infer_mask_missing(const void *self)
 {
     const infer_call *call = self;
     const int64_t mode = call->args->sparse_mode;
-    REQUIRE(call->decode || call->mask || mode == 0 || mode == MODE_TREE, FATTN_E_ARG,
+    REQUIRE(call->decode || call->mask || mode == 0 || mode == INFER_MODE_TREE, FATTN_E_ARG,
             "atten_mask: missing; the device wants it in sparse_mode %lld: [2048,2048] in modes 2, 3, 4, one cell "
             "per query and key in mode 1",
             LL(mode));
@@ -311,20 +311,20 @@ fattn_status infer_mla_value(const void *self)
 fattn_status infer_mla_rows(const void *self)
 {
     const infer_call *call = self;
-    REQUIRE(!call->mla || call->in.packed || call->in.q.s <= MLA_ROWS, FATTN_E_SHAPE,
+    REQUIRE(!call->mla || call->in.packed || call->in.q.s <= INFER_MLA_ROWS, FATTN_E_SHAPE,
             "query: %lld rows per batch; with head dim 512 and query_rope the device takes at most %d",
-            LL(call->in.q.s), (int)MLA_ROWS);
+            LL(call->in.q.s), (int)INFER_MLA_ROWS);
     for (int64_t b = 0; call->mla && call->in.packed && b < call->n_batch; b++)
-        REQUIRE(call->q.length[b] <= MLA_ROWS, FATTN_E_ARG,
+        REQUIRE(call->q.length[b] <= INFER_MLA_ROWS, FATTN_E_ARG,
                 "%s: sequence %lld has %lld queries; with head dim 512 the device takes at most %d",
-                call->args->q_lengths.name, LL(b), LL(call->q.length[b]), (int)MLA_ROWS);
+                call->args->q_lengths.name, LL(b), LL(call->q.length[b]), (int)INFER_MLA_ROWS);
     return FATTN_OK;
 }
 
 fattn_status infer_mla_paged(const void *self)
 {
     const infer_call *call = self;
-    REQUIRE(!call->mla || call->in.paged || call->args->sparse_mode == 4, FATTN_E_ARG,
+    REQUIRE(!call->mla || call->in.paged || call->args->sparse_mode == INFER_MODE_BAND, FATTN_E_ARG,
             "block_table: missing; with query_rope and head dim 512 the device reads paged keys only, but for "
             "sparse_mode 4");
     return FATTN_OK;
@@ -345,7 +345,7 @@ fattn_status infer_mla_mode(const void *self)
     const infer_call *call = self;
     const int64_t mode = call->args->sparse_mode;
     const bool many = call->in.packed || call->in.q.s > 1, bare = mode == 0 && !call->mask;
-    if (!call->mla || mode == MODE_TREE) return FATTN_OK;
+    if (!call->mla || mode == INFER_MODE_TREE) return FATTN_OK;
     REQUIRE((bare && (call->in.packed || !many)) || mode == 4 || (mode == 3 && many), FATTN_E_ARG,
             "sparse_mode: %lld; with head dim 512 the device takes 0 without atten_mask for one query row or packed "
             "ones, 3 for more than one row, and 4",
@@ -377,7 +377,7 @@ fattn_status infer_rope_prefill_layout(const void *self)
     REQUIRE(!rope_prefill(call) || strcmp(layout, "TND") == 0 || strcmp(layout, "NTD_TND") == 0, FATTN_E_ARG,
             "query_rope: given with input_layout %s and head dim %lld; the device takes TND and NTD_TND with it, "
             "and others with head dim 512 and at most %d query rows",
-            layout, LL(call->in.q.d), (int)MLA_ROWS);
+            layout, LL(call->in.q.d), (int)INFER_MLA_ROWS);
     return FATTN_OK;
 }
 

@@ -18,8 +18,7 @@ enum {
     PREFILL_ROWS = 20971520,
     PREFILL_COLUMNS = 65535,
     DECODE_KEYS = 262144,
-    LIST_BATCH_MAX = 256,
-    MLA_ROWS = 16
+    LIST_BATCH_MAX = 256
 };
 
 /* ---- arguments as given -------------------------------------------------------------------------- */
@@ -260,7 +259,7 @@ fattn_status infer_mla_q_lengths(const void *self)
 {
     const infer_call *call = self;
     const bool given = list_given(call->args->q_lengths.list);
-    REQUIRE(!call->mla || call->in.packed || call->args->sparse_mode == 4 || !given, FATTN_E_ARG,
+    REQUIRE(!call->mla || call->in.packed || call->args->sparse_mode == INFER_MODE_BAND || !given, FATTN_E_ARG,
             "%s: given with query_rope and head dim 512; the device takes none then: leave it out",
             call->args->q_lengths.name);
     return FATTN_OK;
@@ -283,7 +282,7 @@ fattn_status infer_mla_layouts(const void *self)
     REQUIRE(!special || call->mla, FATTN_E_ARG,
             "input_layout: %s; the device takes it with query_rope and head dim 512 only, and at most %d query "
             "rows",
-            call->args->layout, (int)MLA_ROWS);
+            call->args->layout, (int)INFER_MLA_ROWS);
     return FATTN_OK;
 }
 
@@ -334,7 +333,7 @@ fattn_status infer_block_size_mla(const void *self)
     const infer_call *call = self;
     const int64_t rows = call->in.k.s;
     if (!call->in.paged || !call->mla) return FATTN_OK;
-    const bool band = call->args->sparse_mode == 4, nz = call->in.key->rank == 5;
+    const bool band = call->args->sparse_mode == INFER_MODE_BAND, nz = call->in.key->rank == 5;
     REQUIRE(rows == 128 || (band && rows == 64) || (!band && !nz && rows == 16), FATTN_E_ARG,
             "block_size: %lld with head dim 512, sparse_mode %lld and caches of rank %d; the device takes %s",
             LL(rows), LL(call->args->sparse_mode), (int)call->in.key->rank,

@@ -265,7 +265,8 @@ static double cosine_of(const tally *t)
 static void fill_output(const fattn_operator *op, const void *args, enum verified which, const tally *t,
                         fattn_verify_output *output)
 {
-    const double finite = (double)t->finite, none = finite > 0 ? 0 : NAN; /* a largest of nothing */
+    const double none = t->finite > 0 ? 0 : NAN;            /* a largest of nothing, a mean of nothing */
+    const double finite = t->finite > 0 ? (double)t->finite : 1;
     *output = (fattn_verify_output){
         .name = names[which],
         .elements = t->elements,
@@ -278,9 +279,9 @@ static void fill_output(const fattn_operator *op, const void *args, enum verifie
         .worst_exact = t->worst_exact,
         .worst_bound = t->worst_bound,
         .max_abs = t->max_abs + none,
-        .rms = sqrt(t->sum_error2 / finite),
+        .rms = sqrt(t->sum_error2 / finite) + none,
         .max_rel = t->max_rel + none,
-        .mean_rel = t->sum_rel / finite,
+        .mean_rel = t->sum_rel / finite + none,
         .cosine = cosine_of(t),
         .correctly_rounded = (double)t->rounded / (double)t->elements,
     };
@@ -380,12 +381,14 @@ static fattn_status compare(fattn_context *context, verify_job *job, fattn_arena
 }
 
 static fattn_status verify(fattn_context *context, const fattn_translator *translator, const void *args,
-                           fattn_arena *arena, fattn_verify_report *report)
+                           fattn_arena *arena, warn_list *warnings, fattn_verify_report *report)
 {
     fattn_problem problem = {0};
     fattn_ptrs ptrs = {0};
     TRY(exec_args_check(context, translator, args, ARGS_DATA));
+    warn_hold(warnings);
     const fattn_status status = translator->translate(context, args, arena, &problem);
+    warn_release(warnings);
     if (status != FATTN_OK) return exec_refused(context, translator, args, status);
     translator->bind(args, &ptrs);
     if (problem.k.page_rows > 0) TRY(problem_check_table(&problem, &ptrs));
@@ -405,9 +408,8 @@ fattn_status fattn_verify(fattn_context *context, const fattn_operator *op, cons
     TRY(context_resolve(&context));
     fattn_arena arena = {.allocator = &context->allocator};
     warn_list warnings;
-    warn_hold(&warnings);
-    const fattn_status status = verify(context, translator, args, &arena, report);
+    const fattn_status status = verify(context, translator, args, &arena, &warnings, report);
     arena_free(&arena);
-    warn_settle(&warnings, context, status);
+    if (status == FATTN_OK) warn_say(&warnings, context);
     return status;
 }

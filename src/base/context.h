@@ -77,8 +77,12 @@ typedef struct warn_list {
 } warn_list;
 
 void warn_hold(warn_list *list);
-/* Ends the list: says what it holds, in order, when `status` is FATTN_OK. */
-void warn_settle(warn_list *list, const fattn_context *context, fattn_status status);
+/* No more is added. Before a call computes, where foreign executors may move it to another thread. */
+void warn_release(const warn_list *list);
+/* Says what a released list holds, in order; a list that is held round this one gets it instead. */
+void warn_say(const warn_list *list, const fattn_context *context);
+/* Both: says it when `status` is FATTN_OK. */
+void warn_settle(const warn_list *list, const fattn_context *context, fattn_status status);
 
 /* The whole text to stderr at once, so that lines of several threads do not mix. */
 void log_write(const char *text, size_t length);

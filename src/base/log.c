@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/context.h"
@@ -62,11 +63,14 @@ static void say(const fattn_context *context, warn_place place, const char *sent
         log_warning(context, warn_place_name(place), sentence);
 }
 
-static bool holds(const warn_list *list, warn_place place)
+/* Where a sentence goes in the list; NULL when it is there or has no room. */
+static char *keep(warn_list *list, warn_place place)
 {
     for (int i = 0; i < list->count; i++)
-        if (list->held[i].place == place) return true;
-    return false;
+        if (list->held[i].place == place) return NULL;
+    if (list->count == WARN_HELD_MAX) return NULL;
+    list->held[list->count].place = place;
+    return list->held[list->count++].sentence;
 }
 
 void context_warn(fattn_context *context, warn_place place, const char *format, ...)
@@ -74,11 +78,8 @@ void context_warn(fattn_context *context, warn_place place, const char *format, 
     const bool heard = context->warn || context->log || place == WARN_DUMP_FAILED;
     char now[WARN_SENTENCE], *sentence = now;
     if (MUTANT(9, !heard, false) || atomic_load(&warned[place])) return;
-    if (holding) {
-        if (holds(holding, place) || holding->count == WARN_HELD_MAX) return;
-        holding->held[holding->count].place = place;
-        sentence = holding->held[holding->count++].sentence;
-    }
+    if (holding) sentence = keep(holding, place);
+    if (!sentence) return;
     va_list args;
     va_start(args, format);
     message_print(sentence, WARN_SENTENCE, format, args);
@@ -93,11 +94,22 @@ void warn_hold(warn_list *list)
     holding = list;
 }
 
-void warn_settle(warn_list *list, const fattn_context *context, fattn_status status)
+void warn_release(const warn_list *list) { holding = list->outer; }
+
+void warn_say(const warn_list *list, const fattn_context *context)
 {
-    holding = list->outer; /* first: what is said now is no part of the call */
-    for (int i = 0; status == FATTN_OK && i < list->count; i++)
-        say(context, list->held[i].place, list->held[i].sentence);
+    for (int i = 0; i < list->count; i++) {
+        const warn_place place = list->held[i].place;
+        char *sentence = holding ? keep(holding, place) : NULL;
+        if (sentence) memcpy(sentence, list->held[i].sentence, WARN_SENTENCE);
+        if (!holding) say(context, place, list->held[i].sentence);
+    }
+}
+
+void warn_settle(const warn_list *list, const fattn_context *context, fattn_status status)
+{
+    warn_release(list);
+    if (status == FATTN_OK) warn_say(list, context);
 }
 
 void log_write(const char *text, size_t length)

@@ -154,17 +154,16 @@ static double largest_bias(const fattn_item *it, const out_row *row)
     return largest;
 }
 
-static double largest_score(const fattn_item *it, const out_row *row)
+static double largest_score(const fattn_item *it, const out_row *row, bool saturated)
 {
     if (isnan(row->l)) return NAN;
-    if (is_saturated(it, row)) return largest_bias(it, row);
-    return MUTANT(34, row->top, row->m) * LN_2;
+    return saturated ? largest_bias(it, row) : MUTANT(34, row->top, row->m) * LN_2;
 }
 
-static void finish_seen(const fattn_item *it, const out_row *row)
+static void write_stats(const fattn_item *it, const out_row *row)
 {
-    const bool in_stats = it->p->sink && it->p->sink_in_stats;
-    const double max_seen = largest_score(it, row);
+    const bool in_stats = it->p->sink && it->p->sink_in_stats, saturated = is_saturated(it, row);
+    const double max_seen = largest_score(it, row, saturated);
     const bool sink_leads = in_stats && (row->sink > max_seen || isnan(row->sink));
     const double max = sink_leads ? row->sink : max_seen;
     double sum = row->l * exp2(row->m - max * LOG2_E);
@@ -172,8 +171,13 @@ static void finish_seen(const fattn_item *it, const out_row *row)
     if (in_stats) sum += exp(row->sink - max);
 
     write_max_sum(it, row, (float)max, (float)sum);
-    const double below = is_saturated(it, row) ? max_seen : row->m * LN_2;
+    const double below = saturated ? max_seen : row->m * LN_2;
     write_lse(it, row, (float)(below + MUTANT(32, log(row->l), row->l)));
+}
+
+static void finish_seen(const fattn_item *it, const out_row *row)
+{
+    if (it->p->want_max_sum || it->p->want_lse) write_stats(it, row);
     write_out(it, row,
               MUTANT(33, it->p->sink, false) ? sink_divisor(row, it->p->d_v) : (float)row->l);
 }

@@ -57,17 +57,6 @@ static bool is_default(const void *args, const fattn_field *f)
     }
 }
 
-/* A tensor field that holds nothing: NULL, or no elements where that means the same. */
-static bool is_empty_tensor(const void *args, const fattn_field *f)
-{
-    if (!(f->flags & FATTN_FIELD_EMPTY_ABSENT) || f->kind != FATTN_FIELD_TENSOR_IN) return false;
-    const fattn_tensor *tensor = *(const fattn_tensor *const *)at(args, f);
-    if (!tensor || tensor->rank < 0 || tensor->rank > FATTN_MAX_RANK) return false;
-    for (int i = 0; i < tensor->rank; i++)
-        if (tensor->shape[i] == 0) return true;
-    return false;
-}
-
 enum { LIST_MAX = 1 << 24, TEXT_MAX = 64 }; /* sanity bounds on what comes by pointer */
 
 static fattn_status check_list(const fattn_operator *op, const fattn_field *f, const void *data,
@@ -109,7 +98,7 @@ static fattn_status check_field(const fattn_operator *op, const fattn_field *f, 
 
     REQUIRE(!(f->flags & FATTN_FIELD_REQUIRED) || !missing || (output && need == ARGS_SHAPES), FATTN_E_ARG,
             "%s: %s is required: %s", op->name, f->name, message_say(f->help));
-    REQUIRE(!(f->flags & FATTN_FIELD_UNSUPPORTED) || is_default(args, f) || is_empty_tensor(args, f),
+    REQUIRE(!(f->flags & FATTN_FIELD_UNSUPPORTED) || is_default(args, f),
             FATTN_E_UNSUPPORTED,
             "%s: %s (%s) is not computed in version " FATTN_VERSION_STRING "; leave it at its default",
             op->name, f->name, message_say(f->help));

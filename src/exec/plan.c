@@ -122,13 +122,14 @@ static fattn_status call_once(void *self)
     warn_list warnings;
     warn_hold(&warnings);
     fattn_status status = prepare(&plan, c->context, c->translator, c->args, ARGS_DATA);
+    warn_release(&warnings);
     if (status == FATTN_OK && UNLIKELY(c->context->record & RECORD_PLAN)) {
         describe(&plan);
         record_plan(c->context, plan.description);
     }
     if (status == FATTN_OK) status = call_prepared(&plan, c->args);
     arena_free(&plan.arena);
-    warn_settle(&warnings, c->context, status);
+    if (status == FATTN_OK) warn_say(&warnings, c->context);
     return status;
 }
 
@@ -214,8 +215,11 @@ fattn_status exec_plan(fattn_context *context, const fattn_translator *translato
     fattn_plan *made = plan_new(context);
     REQUIRE(made, FATTN_E_NOMEM, "%s: out of memory: a plan of %zu bytes", translator->op->name,
             sizeof *made);
-    fattn_status status = prepare_only(made, context, translator, args, ARGS_PLAN);
+    warn_list warnings;
+    warn_hold(&warnings);
+    fattn_status status = prepare(made, context, translator, args, ARGS_PLAN);
     if (status == FATTN_OK) status = keep(made, args);
+    warn_settle(&warnings, context, status);
     if (status != FATTN_OK) {
         fattn_plan_destroy(made);
         return status;

@@ -55,12 +55,17 @@ static void log_call(const made_call *c)
     context_free(c->context, buffer);
 }
 
-/* Everything that can be checked without reading data is in order, so that all data may be read. */
+/* Everything that can be checked without reading data is in order, so that all data may be read. The call
+ * itself will warn. */
 static bool readable(fattn_context *context, const fattn_operator *op, const void *args)
 {
     size_t bytes;
-    return operator_args_check(op, args, ARGS_DATA) == FATTN_OK &&
-           MUTANT(117, op->workspace(context, args, &bytes) == FATTN_OK, false);
+    warn_list unsaid;
+    if (operator_args_check(op, args, ARGS_DATA) != FATTN_OK) return false;
+    warn_hold(&unsaid);
+    const fattn_status status = op->workspace(context, args, &bytes);
+    warn_release(&unsaid);
+    return MUTANT(117, status == FATTN_OK, false);
 }
 
 fattn_status record_call(fattn_context *context, const fattn_operator *op, const void *args,

@@ -122,6 +122,30 @@ static void test_held_until_settled(void **state)
     fattn_context_destroy(context);
 }
 
+/* What a call inside a held one says goes to the outer list; a released list may be said later, or never. */
+static void test_lists_inside_lists(void **state)
+{
+    (void)state;
+    heard h = {0};
+    fattn_context *context = listening(&h);
+    warn_list outer, inner;
+    warn_reset();
+    for (int said = 0; said <= 1; said++) {
+        warn_hold(&outer);
+        warn_hold(&inner);
+        context_warn(context, WARN_HIDDEN_WINDOW, "key %d", 7);
+        warn_settle(&inner, context, FATTN_OK);
+        warn_release(&outer);
+        assert_int_equal(h.count, 0);
+        if (said) warn_say(&outer, context);
+    }
+    assert_int_equal(h.count, 1);
+    assert_string_equal(h.sentence, "key 7");
+    context_warn(context, WARN_LAYOUT_ALIAS, "at once");
+    assert_int_equal(h.count, 2);
+    fattn_context_destroy(context);
+}
+
 /* More than a list has room for: the rest is not used up. */
 static void test_what_has_no_room_comes_later(void **state)
 {
@@ -155,6 +179,7 @@ int main(void)
         cmocka_unit_test(test_once_per_place),
         cmocka_unit_test(test_a_comment_in_a_log),
         cmocka_unit_test(test_held_until_settled),
+        cmocka_unit_test(test_lists_inside_lists),
         cmocka_unit_test(test_what_has_no_room_comes_later),
         cmocka_unit_test(test_names_are_distinct),
     };
