@@ -31,7 +31,7 @@ tests-built:
 	    $(CONFIGURE) >/dev/null
 	@cmake --build $(R) -j $(JOBS)
 
-bench: all           # the guide's configurations against standard attention
+bench: all           # three standard configurations against standard attention
 	@$(R)/tools/fattn bench --suite guide
 
 sanitize:            # the tests once more under ASan + UBSan, then under TSan

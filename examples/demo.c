@@ -25,7 +25,7 @@ static void print_warning(void *self, const char *place, const char *sentence)
     printf("   warning (%s): %s\n", place, sentence);
 }
 
-/* The guide's prefill_attention(): causal, the last query sees the last key. */
+/* Prefill: causal, the last query sees the last key. */
 static fattn_prompt_flash_attention_args prompt_args(const demo *d, const fattn_tensor *q,
                                                      const fattn_tensor *k, const fattn_tensor *v,
                                                      const fattn_tensor *out)
@@ -224,7 +224,7 @@ fused_args(const demo *d, const fattn_tensor *q, const fattn_tensor *k, const fa
     return a;
 }
 
-/* The guide's unified_inference(), over the cache that the decode steps filled. Returns lse. */
+/* Unified inference over the cache that the decode steps filled. Returns lse. */
 static fattn_tensor unified(demo *d, const engine *e)
 {
     const int64_t lse_shape[] = {1, d->n_heads, d->length, 1};

@@ -56,7 +56,7 @@ void demo_report_error(demo *d, const char *op, const void *args);
 /* One line each for time, error and memory. */
 void demo_report(demo *d, const char *op, const void *args, double ms);
 
-/* The guide's table against standard attention; see demo_table.c. */
+/* Three standard configurations against standard attention; see demo_table.c. */
 void demo_table(demo *d);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* demo_table.c — the demo's last step: the guide's appendix B, our operator against standard
- * attention on this machine. The same rows as `fattn bench --suite guide`, as many as some seconds
+/* demo_table.c — the demo's last step: three standard configurations, our operator against
+ * standard attention on this machine. The same rows as `fattn bench --suite guide`, as many as some seconds
  * allow. */
 #include "demo.h"
 

@@ -13,7 +13,7 @@ static int guide_rows(bench_row *rows)
 {
     static const struct {
         int heads, dim, length;
-    } shapes[] = {{8, 64, 512}, {16, 64, 1024}, {32, 128, 2048}}; /* the guide's appendix B */
+    } shapes[] = {{8, 64, 512}, {16, 64, 1024}, {32, 128, 2048}};
     for (int i = 0; i < COUNT(shapes); i++) {
         const int heads = shapes[i].heads, dim = shapes[i].dim, length = shapes[i].length;
         rows[i] = (bench_row){.suite = "guide",

@@ -60,9 +60,9 @@ extern "C" {
  *   mode 5        [B,1|N,1|Sq,Skv]; with B 1 the forms of mode 0, too; not TND
  *   others        [2048,2048], mode 6 [3072,2048], behind [1|B,1|N,..] too, whatever the lengths; the
  *                 content is not looked at, the mode's own predicate is computed
- *   Modes 2 to 8 without a mask compute their predicate with a warning; strict: full attention.
+ *   Modes 2 to 8 without a mask compute their predicate (5: that of 6) with a warning; strict: full attention.
  * prefix: keys that every row sees, one per batch entry, each in 0..Lk; modes 5 and 6 only. TND: mode 6.
- * pse (5): pse_type 0 = (q.k + pse) * scale, 1 = q.k * scale + pse:
+ * pse (5): pse_type 0 = q.k * scale + pse, 1 = (q.k + pse) * scale:
  *   dense         [1|B,N,1|Sq,Skv], or the last 1024 rows of it (Sq == Skv > 1024, mode 2, 3 or a causal 0)
  *   TND           flat, [N,Lq,Lk] or [N,Lk] sequence by sequence; or [1|B,N,1024,max Lk] (Lq == Lk, causal,
  *                 max Lk >= 1024)

@@ -7,9 +7,10 @@
  * Environment, read once at the first context (a field of the options wins):
  *   FATTN_ISA      scalar | avx2 | avx512 | neon      FATTN_THREADS  number of threads
  *   FATTN_STRICT   1 = the vendor's behaviour          FATTN_PIN      1 = bind the library's threads
- *   FATTN_BACKEND  cpu | ref                            FATTN_LANG     en | zh: language of the sentences
- *   FATTN_LOG      words with commas between them, to stderr: 1 = warnings; plan, call = warnings and a problem
- *                  line per plan made, per call computed
+ *   FATTN_BACKEND  cpu | ref | any                      FATTN_LANG     en | zh, also as a locale (zh_CN.UTF-8):
+ *                                                                      language of the sentences
+ *   FATTN_LOG      words with commas between them, to stderr: 1 = warnings; call = a problem line per call,
+ *                  plan = a comment line ("# plan ...") per plan, both with the warnings
  *   FATTN_DUMP_DIR a directory: each call is recorded there, one .safetensors file with its inputs, outputs and
  *                  problem line, for `fattn run --replay FILE` */
 #ifndef FATTN_CONTEXT_H

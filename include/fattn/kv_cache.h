@@ -4,7 +4,7 @@
  * One cache holds one layer's (or, with n_layers, a model's) keys and values of many sequences. Blocks are
  * numbered 0..n_blocks-1 and freed ids are reused lowest first. A forked sequence shares its parent's
  * blocks; the first append into a shared, partly filled block copies it. One writer at a time, many
- * readers. Spec: decisions.md "C interface"; inference 3.1. */
+ * readers. */
 #ifndef FATTN_KV_CACHE_H
 #define FATTN_KV_CACHE_H
 

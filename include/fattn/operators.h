@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* operators.h — the family as data: every operator, every field of its args struct, its default.
  *
- * The command line, problem lines, the Python face and the tests are loops over these tables, so a name
- * is spelt once. The tables are constant and need no context. */
+ * The command line, problem lines and the tests are loops over these tables, so a name is spelt once.
+ * The tables are constant and need no context. */
 #ifndef FATTN_OPERATORS_H
 #define FATTN_OPERATORS_H
 

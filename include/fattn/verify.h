@@ -2,7 +2,8 @@
 /* verify.h — how far a computed result is from the exact one, and what may be asked of it.
  *
  * The exact answer is computed in double precision from the same arguments (inputs as stored). Every
- * element has its own bound, derived from the data (docs/accuracy.md): |out - exact| <= ulp + 2 E. */
+ * element has its own bound, derived from the data (docs/accuracy.md). attention_out: |out - exact| <=
+ * r ulp + 2 E, r = 1/2 for fp32 and fp64, 1 for fp16 and bf16; the statistics have bounds of their own. */
 #ifndef FATTN_VERIFY_H
 #define FATTN_VERIFY_H
 

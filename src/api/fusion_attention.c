@@ -170,7 +170,7 @@ static void place_stats(const fusion_call *call, const fattn_tensor *stats, fatt
     }
 }
 
-/* Rows without a key: decisions.md; strict: spec 2.3. */
+/* Rows without a key: include/fattn/attention.h; strict: spec 2.3. */
 static void fill_empty(const fusion_call *call, fattn_problem *problem)
 {
     const fattn_empty nothing = {.max = 0};

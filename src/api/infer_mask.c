@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* infer_mask.c — sparse_mode 0..4 and atten_mask of the inference operators (spec inference 1.3, 1.4; decisions on
- * one query row). Mode 9: infer_tree.c.
+/* infer_mask.c — sparse_mode 0..4 and atten_mask of the inference operators (spec inference 1.3, 1.4;
+ * one query row: docs/masks.md). Mode 9: infer_tree.c.
  *
  * With one query row the device's decode branch ignores sparse_mode. By default modes 2 and 3 then
  * let the row see every key and mode 4 keeps its band; strict does what the device does, odd
@@ -253,9 +253,9 @@ static bool hidden_window(const infer_call *call)
            a->pre_tokens > 0 && !call->in.key_shared && (dtype == FATTN_F16 || dtype == FATTN_BF16);
 }
 
-/* Strict. Mode 1 without a mask, which decisions.md calls an error for inference, is legal here: the
- * reading taken is that the row on one query row goes first, since the device's decode branch ignores
- * sparse parameters (spec 1.4.3), its demand for a mask included. */
+/* Strict. Mode 1 without a mask, an error in the prefill branch, is legal here: the reading taken is
+ * that the rule of one query row goes first, since the device's decode branch ignores sparse
+ * parameters (spec 1.4.3), its demand for a mask included. */
 static fattn_status settle_decode_strict(infer_call *call, fattn_problem *problem)
 {
     const infer_args *a = call->args;

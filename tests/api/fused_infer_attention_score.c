@@ -127,7 +127,7 @@ static void lengths(void **state)
     c->a.actual_seq_lengths_kv = list_of(3, 6, 3, 0);
     c->q_len[1] = 0, c->q_len[2] = 2, c->k_len[1] = 3, c->k_len[2] = 0;
     check_infer(c, "per batch");
-    /* the guide passes the same lengths for queries and keys */
+    /* callers pass the same lengths for queries and keys */
     c = padded_case(FUSED, "BSH", FATTN_F32, 2, 2, 1, 5, 9, 4, 4);
     c->a.actual_seq_lengths = c->a.actual_seq_lengths_kv = list_of(1, 9);
     check_infer(c, "clamped");
@@ -184,7 +184,7 @@ static void masks_and_bias(void **state)
     check_infer(c, "paged mask");
 }
 
-/* decisions.md: modes 2 and 3 see every key, mode 4 keeps its band. */
+/* docs/masks.md, one query row: modes 2 and 3 see every key, mode 4 keeps its band. */
 static void one_row(void **state)
 {
     (void)state;

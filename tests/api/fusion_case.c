@@ -200,7 +200,7 @@ static void add_key(const fusion_case *c, naive_row *row, int b, int h, int i, i
     row->key[row->keys++] = j;
 }
 
-/* What a row without a key holds (decisions.md; strict: spec 2.3). */
+/* What a row without a key holds (include/fattn/attention.h; strict: spec 2.3). */
 static void empty_row(const fusion_case *c, const where *w, int i, naive_row *row)
 {
     memset(row->out, 0, sizeof row->out);

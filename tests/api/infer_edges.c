@@ -349,7 +349,7 @@ static void what_the_device_does_with_one_causal_row(void **state)
     }
 }
 
-/* ---- packed lists (decisions.md: one reading must fit both) ------------------------------------------ */
+/* ---- packed lists (docs/calls.md#lengths: one reading must fit both) ------------------------------ */
 
 static void lengths_beside_ends_are_told(void **state)
 {

@@ -17,7 +17,8 @@ static bool decodes(const form *f)
     return f->q_room == 1 && !f->packed && !f->split_rope && f->in[0] == 'B' && out_like_in && f->op != PROMPT_OP;
 }
 
-/* spec 1.4 with lengths that count the prefix; decisions on one query row and on left padding (mode 0). */
+/* spec 1.4 with lengths that count the prefix; docs/masks.md on one query row and on left padding
+ * (mode 0). */
 static bool in_band(const form *f, int b, int i, int j)
 {
     const int shift = f->kv_len[b] - f->q_len[b];

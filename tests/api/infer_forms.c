@@ -120,7 +120,7 @@ static void tree_mask(void **state)
 }
 
 /* One query row, not packed: without rope, modes 2 and 3 let it see every key, mode 4 keeps its band; with rope
- * the modes are what they are (decisions). */
+ * the modes are what they are (docs/masks.md). */
 static void one_row(void **state)
 {
     (void)state;

@@ -235,7 +235,7 @@ static void lenient_layouts(void **state)
 {
     (void)state;
     infer_case *c = padded_case(PROMPT, "BSND", FATTN_F32, 1, 8, 2, 6, 9, 4, 4);
-    c->a.input_layout = "BNSD"; /* the guide's call */
+    c->a.input_layout = "BNSD"; /* BSND tensors under the name BNSD */
     check_infer(c, "BSND under BNSD");
     assert_true(warned_of("layout_read_as_bsnd"));
     c = padded_case(PROMPT, "BSND", FATTN_F32, 1, 8, 2, 6, 9, 4, 4);

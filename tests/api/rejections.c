@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What fusion_attention refuses (spec fusion-attention 9, 11.2; decisions.md): the status, a
+/* What fusion_attention refuses (spec fusion-attention 9, 11.2; docs/calls.md): the status, a
  * sentence that names the argument, and outputs that nobody touched. The call, its workspace and
  * its plan agree. */
 #include "api/fusion_case.h"
@@ -397,7 +397,8 @@ static void absurd_shapes(void **state)
     fattn_context_destroy(limited);
 }
 
-/* decisions.md: one warning per process and place, which a call that is not computed must not use up. */
+/* One warning per process and place (include/fattn/context.h), which a call that is not computed
+ * must not use up. */
 static void a_refused_call_warns_of_nothing(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the inference operators refuse (spec inference 11, decisions.md): the status, a sentence
+/* What the inference operators refuse (spec inference 11, docs/calls.md): the status, a sentence
  * that names the argument, and outputs that nobody touched. */
 #include "api/infer_case.h"
 
@@ -263,7 +263,8 @@ static void later(void **state)
     REFUSE(LATER, "antiquant_mode", prefill(FUSED, "BSND"), c->a.antiquant_mode = 1);
 }
 
-/* decisions.md: one warning per process and place, which a call that is not computed must not use up. */
+/* One warning per process and place (include/fattn/context.h), which a call that is not computed
+ * must not use up. */
 static void a_refused_call_warns_of_nothing(void **state)
 {
     (void)state;

@@ -40,6 +40,9 @@ references() { # of headers, sources and the help that is printed from them: FIL
         'docs/[A-Za-z0-9_-]+\.md(#[A-Za-z0-9_-]+)?' include src io tools examples scripts
     grep -noE '\]\([^):]*\.md#[^)]*\)' *.md docs/*.md | sed -E 's,^(docs/)([^:]*):[0-9]+:\]\((.*)\)$,\1\2:docs/\3,
         s,^([^:]*):[0-9]+:\]\((.*)\)$,\1:\2,'
+    # [text](#section) of the page itself
+    grep -oHE '\]\(#[^)]*\)' *.md bench/README.md data/README.md docs/*.md |
+        sed -E 's,^([^:]*):\]\((.*)\)$,\1:\1\2,'
 }
 for reference in $(references | sort -u); do
     n=$((n + 1))

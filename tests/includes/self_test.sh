@@ -37,6 +37,7 @@ offend data/README.md '`scripts/gone.sh`' scripts/gone.sh
 offend src/core/extra.c '/* docs/gone.md */' docs/gone.md
 offend include/fattn/extra.h '/* docs/calls.md#gone */' docs/calls.md#gone
 offend README.md '[x](docs/masks.md#gone)' docs/masks.md#gone
+offend docs/kernels.md '[x](#gone-here)' docs/kernels.md#gone-here
 offend SECURITY.md '`fattn_gone()`' fattn_gone
 
 for script in check docs registered; do
