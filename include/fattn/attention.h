@@ -145,9 +145,11 @@ FATTN_DECLARE_OPERATOR(fusion_attention)
  *
  * One query row in a layout that is not packed, without rope parts: modes 2 and 3 let it see every key, mode 4
  * keeps its band. The device's decode branch (spec 10) ignores sparse parameters; where that makes a
- * difference there is a warning. Its query lengths are ignored.
+ * difference there is a warning. Its query lengths are ignored, in unified inference also with rope parts and
+ * head dim 512.
  *
- * A query without elements is answered at once; of the rest of the call only the outputs are checked.
+ * A query without elements is answered at once: that the rest of the call fits it is not asked, only that every
+ * argument is well formed and the outputs are empty, too.
  *
  * attention_out: the shape above, or any contiguous tensor of the dtype with as many elements (prompt and incre:
  * not in strict mode).
