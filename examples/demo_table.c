@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* demo_table.c — the demo's last step: three standard configurations, our operator against
- * standard attention on this machine. The same rows as `fattn bench --suite guide`, as many as some seconds
- * allow. */
+ * standard attention on this machine. The same rows as `fattn bench --suite guide`, as many as some
+ * seconds allow. */
 #include "demo.h"
 
 #include "bench_measure.h"

@@ -133,7 +133,8 @@ static bool ends_with(const char *text, const char *ending)
     return n > m && strcmp(text + n - m, ending) == 0;
 }
 
-/* "FILE.pt" or "FILE.pt:NAME" -> the length of FILE.pt, else 0. A .bin is torch's when it is a zip. */
+/* "FILE.pt" or "FILE.pt:NAME" -> the length of FILE.pt, else 0. A .bin is torch's when it is a zip.
+ */
 static size_t torch_split(const char *where)
 {
     static const char *const endings[] = {".pt", ".pth", ".bin"};
@@ -157,7 +158,8 @@ static bool is_zip(const char *path)
     return n == 4 && memcmp(first, "PK\3\4", 4) == 0;
 }
 
-static io_code read_torch(const char *where, size_t split, fattn_dtype as, io_tensor *tensor, io_error *error)
+static io_code read_torch(const char *where, size_t split, fattn_dtype as, io_tensor *tensor,
+                          io_error *error)
 {
     char *path = strndup(where, split);
     if (!path) return io_fail(error, IO_E_NOMEM, "out of memory for a file name");

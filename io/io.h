@@ -54,14 +54,14 @@ io_code io_read_stream(FILE *file, size_t limit, const char *path, void **bytes,
 /* A whole file in memory; one of more than 64 MiB is refused, for it may have no end. */
 io_code io_read_file(const char *path, void **bytes, size_t *n, io_error *error);
 
-/* `as` of io_tensor_read(): the file's own dtype, and `dtype` where its elements are raw. One read: `where` may be
- * a pipe. */
+/* `as` of io_tensor_read(): the file's own dtype, and `dtype` where its elements are raw. One read:
+ * `where` may be a pipe. */
 #define IO_RAW_AS(dtype) ((fattn_dtype)(IO_RAW + (dtype)))
 enum { IO_RAW = 64 };
 
-/* "FILE.npy", "FILE.safetensors:NAME", or torch's "FILE.pt" and "FILE.pt:NAME" (.pth and .bin, too). `as` is
- * the wanted dtype, FATTN_DTYPE_NONE = the file's own: raw containers (unsigned, void) are reinterpreted,
- * numbers are converted (element.h). */
+/* "FILE.npy", "FILE.safetensors:NAME", or torch's "FILE.pt" and "FILE.pt:NAME" (.pth and .bin,
+ * too). `as` is the wanted dtype, FATTN_DTYPE_NONE = the file's own: raw containers (unsigned,
+ * void) are reinterpreted, numbers are converted (element.h). */
 io_code io_tensor_read(const char *where, fattn_dtype as, io_tensor *tensor, io_error *error);
 
 /* "FILE.safetensors:NAME" -> the length of FILE.safetensors, else 0: a plain file. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pickle.c — the machine: the operations of pickle protocol 2 that torch.save() needs, one small function each.
- * What is not in the table of operations below, or in that of names (pickle_names.c), ends the reading. */
+/* pickle.c — the machine: the operations of pickle protocol 2 that torch.save() needs, one small
+ * function each. What is not in the table of operations below, or in that of names
+ * (pickle_names.c), ends the reading. */
 #include "pickle_machine.h"
 
 #include <inttypes.h>
@@ -11,15 +12,16 @@
 
 bool pickle_fail(pickle_machine *m, const char *what)
 {
-    io_fail(m->error, IO_E_FORMAT, "%s: its pickle is damaged, or not one of torch.save: %s", m->file,
-            what);
+    io_fail(m->error, IO_E_FORMAT, "%s: its pickle is damaged, or not one of torch.save: %s",
+            m->file, what);
     return false;
 }
 
 bool pickle_full(pickle_machine *m)
 {
     if (values_too_many(&m->v))
-        io_fail(m->error, IO_E_FORMAT, "%s: its pickle makes more than %d values", m->file, (int)MOST_VALUES);
+        io_fail(m->error, IO_E_FORMAT, "%s: its pickle makes more than %d values", m->file,
+                (int)MOST_VALUES);
     else
         io_fail(m->error, IO_E_NOMEM, "%s: out of memory for its pickle", m->file);
     return false;
@@ -97,8 +99,9 @@ static bool op_proto(pickle_machine *m, int unused)
     (void)unused;
     if (!take_number(m, 1, &protocol)) return false;
     if (protocol == 2) return true;
-    io_fail(m->error, IO_E_FORMAT, "%s: pickle protocol %" PRId64 "; torch.save writes 2 unless told otherwise",
-            m->file, protocol);
+    io_fail(m->error, IO_E_FORMAT,
+            "%s: pickle protocol %" PRId64 "; torch.save writes 2 unless told otherwise", m->file,
+            protocol);
     return false;
 }
 
@@ -109,14 +112,15 @@ static bool op_int(pickle_machine *m, int bytes)
     return pickle_push_number(m, VALUE_INT, bytes == 4 ? (int32_t)number : number);
 }
 
-/* A number, two's complement; `bytes` is the size of its length. One of more than 64 bits is nothing that a
- * tensor needs. */
+/* A number, two's complement; `bytes` is the size of its length. One of more than 64 bits is
+ * nothing that a tensor needs. */
 static bool op_long(pickle_machine *m, int bytes)
 {
     int64_t length, number;
     if (!take_number(m, bytes, &length)) return false;
     if (length > 8)
-        return take(m, (size_t)length) ? pickle_push_number(m, VALUE_OPAQUE, 0) : pickle_fail(m, "it ends too early");
+        return take(m, (size_t)length) ? pickle_push_number(m, VALUE_OPAQUE, 0)
+                                       : pickle_fail(m, "it ends too early");
     if (!take_number(m, (int)length, &number)) return false;
     const bool negative = length > 0 && length < 8 && (number >> (8 * length - 1) & 1);
     return pickle_push_number(m, VALUE_INT,
@@ -163,7 +167,8 @@ static bool make_tuple(pickle_machine *m, int from, bool marked)
     const int tuple = value_new(&m->v, VALUE_TUPLE);
     if (!tuple) return pickle_full(m);
     for (int i = from; i < m->v.n_stack; i++) {
-        if (m->v.all[m->v.stack[i]].kind == VALUE_MARK) return pickle_fail(m, "a mark stands in a tuple");
+        if (m->v.all[m->v.stack[i]].kind == VALUE_MARK)
+            return pickle_fail(m, "a mark stands in a tuple");
         if (!value_append(&m->v, tuple, m->v.stack[i])) return pickle_full(m);
     }
     m->v.n_stack = marked ? from - 1 : from;
@@ -177,7 +182,10 @@ static bool op_tuple(pickle_machine *m, int unused)
     return from >= 0 && make_tuple(m, from, true);
 }
 
-static bool op_short_tuple(pickle_machine *m, int n) { return make_tuple(m, m->v.n_stack - n, false); }
+static bool op_short_tuple(pickle_machine *m, int n)
+{
+    return make_tuple(m, m->v.n_stack - n, false);
+}
 
 static bool is_key(const value *v) { return v->kind == VALUE_TEXT || v->kind == VALUE_INT; }
 
@@ -189,12 +197,13 @@ static bool fill(pickle_machine *m, value_kind kind, int from, int below)
     const int container = at >= 0 ? m->v.stack[at] : 0;
     if (m->v.all[container].kind != kind)
         return pickle_fail(m, kind == VALUE_LIST ? "it appends to what is no list"
-                                          : "it sets items of what is no dict");
+                                                 : "it sets items of what is no dict");
     if (kind == VALUE_DICT && n % 2 != 0) return pickle_fail(m, "a key has no value");
     for (int i = from; i < m->v.n_stack; i++) {
         if (kind == VALUE_DICT && (i - from) % 2 == 0 && !is_key(&m->v.all[m->v.stack[i]]))
             return pickle_fail(m, "a key is neither text nor number");
-        if (m->v.all[m->v.stack[i]].kind == VALUE_MARK) return pickle_fail(m, "a mark stands in a container");
+        if (m->v.all[m->v.stack[i]].kind == VALUE_MARK)
+            return pickle_fail(m, "a mark stands in a container");
         if (!value_append(&m->v, container, m->v.stack[i])) return pickle_full(m);
     }
     m->v.n_stack = at + 1;
@@ -213,9 +222,18 @@ static bool op_set_item(pickle_machine *m, int unused)
     return fill(m, VALUE_DICT, m->v.n_stack - 2, 1);
 }
 
-static bool op_fill(pickle_machine *m, int kind) { return fill(m, (value_kind)kind, above_mark(m), 2); }
-static bool op_new(pickle_machine *m, int kind) { return pickle_push(m, value_new(&m->v, (value_kind)kind)); }
-static bool op_bool(pickle_machine *m, int truth) { return pickle_push_number(m, VALUE_BOOL, truth); }
+static bool op_fill(pickle_machine *m, int kind)
+{
+    return fill(m, (value_kind)kind, above_mark(m), 2);
+}
+static bool op_new(pickle_machine *m, int kind)
+{
+    return pickle_push(m, value_new(&m->v, (value_kind)kind));
+}
+static bool op_bool(pickle_machine *m, int truth)
+{
+    return pickle_push_number(m, VALUE_BOOL, truth);
+}
 
 /* The operation and what it is called with: bytes to read, elements to take, a kind. */
 static const struct operation {
@@ -258,8 +276,10 @@ static const struct operation {
 static bool step(pickle_machine *m, unsigned char op)
 {
     if (operations[op].run) return operations[op].run(m, operations[op].n);
-    io_fail(m->error, IO_E_FORMAT, "%s: pickle operation 0x%02x at byte %td is not one that tensors need; "
-            "only tensors are read", m->file, op, m->at - m->begin - 1);
+    io_fail(m->error, IO_E_FORMAT,
+            "%s: pickle operation 0x%02x at byte %td is not one that tensors need; "
+            "only tensors are read",
+            m->file, op, m->at - m->begin - 1);
     return false;
 }
 
@@ -286,20 +306,22 @@ static io_code choose(pickle_machine *m, int root, const char *name, pickle_tens
         return IO_OK;
     }
     if (bare)
-        return io_fail(m->error, IO_E_NAME, "%s: holds one tensor without a name, not '%.60s'", m->file,
-                       name);
+        return io_fail(m->error, IO_E_NAME, "%s: holds one tensor without a name, not '%.60s'",
+                       m->file, name);
     const char *listed = value_names(&m->v, root, names, sizeof names);
     if (!name)
-        return io_fail(m->error, IO_E_NAME, "%s: say which tensor: %s:NAME (it holds %s)", m->file, m->file,
-                       listed);
-    return io_fail(m->error, IO_E_NAME, "%s: holds no tensor '%.60s' (it holds %s)", m->file, name, listed);
+        return io_fail(m->error, IO_E_NAME, "%s: say which tensor: %s:NAME (it holds %s)", m->file,
+                       m->file, listed);
+    return io_fail(m->error, IO_E_NAME, "%s: holds no tensor '%.60s' (it holds %s)", m->file, name,
+                   listed);
 }
 
 io_code pickle_read(const void *bytes, size_t n, const char *file, const char *name,
                     pickle_tensor *tensor, io_error *error)
 {
     const unsigned char *begin = n > 0 ? bytes : (const unsigned char *)"";
-    pickle_machine m = {.begin = begin, .at = begin, .end = begin + n, .file = file, .error = error};
+    pickle_machine m = {
+        .begin = begin, .at = begin, .end = begin + n, .file = file, .error = error};
     if (n > PICKLE_LONGEST)
         return io_fail(error, IO_E_FORMAT, "%s: its pickle has more than %d bytes", file,
                        (int)PICKLE_LONGEST);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pickle.h — the pickles that torch.save() writes, read as data.
  *
- * A pickle is a program for a small machine. Ours knows the operations that describe tensors and the dicts,
- * lists and tuples they stand in, and refuses every other operation and every other name: nothing that a
- * file says is ever called. */
+ * A pickle is a program for a small machine. Ours knows the operations that describe tensors and
+ * the dicts, lists and tuples they stand in, and refuses every other operation and every other
+ * name: nothing that a file says is ever called. */
 #ifndef FATTN_IO_PICKLE_H
 #define FATTN_IO_PICKLE_H
 
@@ -21,8 +21,8 @@ typedef struct pickle_tensor {
     int64_t shape[FATTN_MAX_RANK], strides[FATTN_MAX_RANK]; /* inside the storage: checked */
 } pickle_tensor;
 
-/* The tensor that the path of keys `name` leads to ("layer.0.q"; numbers count in lists); NULL: the pickle is
- * a tensor. `file` is for the sentences. */
+/* The tensor that the path of keys `name` leads to ("layer.0.q"; numbers count in lists); NULL: the
+ * pickle is a tensor. `file` is for the sentences. */
 io_code pickle_read(const void *bytes, size_t n, const char *file, const char *name,
                     pickle_tensor *tensor, io_error *error);
 

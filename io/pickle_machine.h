@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pickle_machine.h — the machine that reads a pickle: its operations are in pickle.c, the names that it knows and
- * what becomes of them in pickle_names.c. A function that fails has said why in *error. */
+/* pickle_machine.h — the machine that reads a pickle: its operations are in pickle.c, the names
+ * that it knows and what becomes of them in pickle_names.c. A function that fails has said why in
+ * *error. */
 #ifndef FATTN_IO_PICKLE_MACHINE_H
 #define FATTN_IO_PICKLE_MACHINE_H
 

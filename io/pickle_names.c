@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pickle_names.c — the names that a pickle may use, and what is made of them: tensors, storages and dicts; values
- * that no tensor needs stay opaque. Nothing else is made, and nothing is called. */
+/* pickle_names.c — the names that a pickle may use, and what is made of them: tensors, storages and
+ * dicts; values that no tensor needs stay opaque. Nothing else is made, and nothing is called. */
 #include "pickle_machine.h"
 
 #include <stdio.h>
@@ -88,8 +88,9 @@ bool pickle_global(pickle_machine *m, int unused)
     const size_t n_module = (size_t)(name - module), n_name = (size_t)(stop - ++name);
     m->at += stop + 1 - module;
     for (int i = 0; i < N_GLOBALS; i++)
-        if (strlen(globals[i].module) == n_module && memcmp(globals[i].module, module, n_module) == 0 &&
-            strlen(globals[i].name) == n_name && memcmp(globals[i].name, name, n_name) == 0)
+        if (strlen(globals[i].module) == n_module &&
+            memcmp(globals[i].module, module, n_module) == 0 && strlen(globals[i].name) == n_name &&
+            memcmp(globals[i].name, name, n_name) == 0)
             return pickle_push_number(m, VALUE_GLOBAL, i);
     char a[PICKLE_TEXT], b[PICKLE_TEXT], whole[2 * PICKLE_TEXT];
     snprintf(whole, sizeof whole, "%s.%s", value_printable(module, n_module, a),
@@ -131,12 +132,15 @@ bool pickle_persistent(pickle_machine *m, int unused)
 static int take_extents(pickle_machine *m, int tuple, int64_t out[FATTN_MAX_RANK])
 {
     const value *t = &m->v.all[tuple];
-    if (t->kind != VALUE_TUPLE) return pickle_fail(m, "a tensor's shape or strides are no tuple"), -1;
+    if (t->kind != VALUE_TUPLE)
+        return pickle_fail(m, "a tensor's shape or strides are no tuple"), -1;
     if (t->count > FATTN_MAX_RANK) return pickle_fail(m, "a tensor has more than 8 axes"), -1;
     for (int i = 0, link = t->first; i < t->count; i++, link = m->v.links[link].next) {
         const value *extent = &m->v.all[m->v.links[link].value];
-        if (extent->kind != VALUE_INT) return pickle_fail(m, "a tensor's shape or strides are no integers"), -1;
-        if (extent->number < 0) return pickle_fail(m, "a tensor's shape or strides are negative"), -1;
+        if (extent->kind != VALUE_INT)
+            return pickle_fail(m, "a tensor's shape or strides are no integers"), -1;
+        if (extent->number < 0)
+            return pickle_fail(m, "a tensor's shape or strides are negative"), -1;
         out[i] = extent->number;
     }
     return t->count;
@@ -146,7 +150,8 @@ static int take_extents(pickle_machine *m, int tuple, int64_t out[FATTN_MAX_RANK
 static bool check_reach(pickle_machine *m, const pickle_tensor *t)
 {
     int64_t count, last = t->offset;
-    if (!io_count(t->rank, t->shape, &count)) return pickle_fail(m, "a tensor has more elements than memory");
+    if (!io_count(t->rank, t->shape, &count))
+        return pickle_fail(m, "a tensor has more elements than memory");
     if (count == 0) return true;
     for (int i = 0; i < t->rank; i++) {
         int64_t reach;
@@ -157,8 +162,8 @@ static bool check_reach(pickle_machine *m, const pickle_tensor *t)
     return last < t->elements || pickle_fail(m, "a tensor reaches outside its storage");
 }
 
-/* Metadata are None, or a dict without entries: torch's negation and conjugation bits stand there, which the bytes
- * of the storage know nothing of. */
+/* Metadata are None, or a dict without entries: torch's negation and conjugation bits stand there,
+ * which the bytes of the storage know nothing of. */
 static bool check_metadata(pickle_machine *m, int args, int index)
 {
     const value *metadata = &m->v.all[value_child(&m->v, args, index)];
@@ -167,9 +172,10 @@ static bool check_metadata(pickle_machine *m, int args, int index)
     const value *key = &m->v.all[m->v.links[metadata->first].value];
     char text[PICKLE_TEXT];
     const bool named = metadata->kind == VALUE_DICT && key->kind == VALUE_TEXT;
-    io_fail(m->error, IO_E_FORMAT, "%s: a tensor has metadata (%s), so its bytes are not its values; save "
-            "x.resolve_neg().resolve_conj()", m->file,
-            named ? value_printable(key->text, key->length, text) : "no dict");
+    io_fail(m->error, IO_E_FORMAT,
+            "%s: a tensor has metadata (%s), so its bytes are not its values; save "
+            "x.resolve_neg().resolve_conj()",
+            m->file, named ? value_printable(key->text, key->length, text) : "no dict");
     return false;
 }
 
@@ -178,16 +184,19 @@ static bool rebuild_tensor(pickle_machine *m, int args, global_kind call)
     const bool v3 = call == GLOBAL_TENSOR_V3;
     const values *v = &m->v;
     const int n = v->all[args].count;
-    const value *storage = &v->all[value_child(v, args, 0)], *offset = &v->all[value_child(v, args, 1)];
+    const value *storage = &v->all[value_child(v, args, 0)],
+                *offset = &v->all[value_child(v, args, 1)];
     const value *dtype = v3 ? &v->all[value_child(v, args, 6)] : storage;
-    if (n < (v3 ? 7 : 6) || n > (v3 ? 8 : 7) || storage->kind != VALUE_STORAGE || offset->kind != VALUE_INT)
+    if (n < (v3 ? 7 : 6) || n > (v3 ? 8 : 7) || storage->kind != VALUE_STORAGE ||
+        offset->kind != VALUE_INT)
         return pickle_fail(m, "a tensor's parts are not in their places");
     const int class = v3 && dtype->kind == VALUE_GLOBAL ? (int)dtype->number : storage->global;
     if (globals[class].kind != (v3 ? GLOBAL_DTYPE : GLOBAL_STORAGE) ||
         (v3 && globals[storage->global].kind != GLOBAL_BYTES))
         return pickle_fail(m, "a tensor's dtype and storage do not fit");
     if (call != GLOBAL_NPU && !check_metadata(m, args, v3 ? 7 : 6)) return false;
-    pickle_tensor t = {.stored = globals[class].stored, .elements = storage->number, .offset = offset->number};
+    pickle_tensor t = {
+        .stored = globals[class].stored, .elements = storage->number, .offset = offset->number};
     if (v3) t.elements /= (int64_t)t.stored.size;
     memcpy(t.key, storage->text, storage->length);
     if (t.offset < 0) return pickle_fail(m, "a tensor begins before its storage");
@@ -231,14 +240,14 @@ bool pickle_reduce(pickle_machine *m, int unused)
     }
 }
 
-/* Attributes of a dict (a state_dict's _metadata) and of what is opaque are of no interest; nothing else may have
- * any. */
+/* Attributes of a dict (a state_dict's _metadata) and of what is opaque are of no interest; nothing
+ * else may have any. */
 bool pickle_build(pickle_machine *m, int unused)
 {
     (void)unused;
     const int state = pickle_pop(m), target = state ? pickle_top(m) : 0;
     if (!target) return false;
     const value_kind kind = m->v.all[target].kind;
-    return kind == VALUE_DICT || kind == VALUE_OPAQUE || refuse(m, "wants to call", "__setstate__ of what is no dict");
+    return kind == VALUE_DICT || kind == VALUE_OPAQUE ||
+           refuse(m, "wants to call", "__setstate__ of what is no dict");
 }
-

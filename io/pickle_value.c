@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pickle_value.c — the values of a pickle: growing arrays, children, and the way from a name to a tensor.
+/* pickle_value.c — the values of a pickle: growing arrays, children, and the way from a name to a
+ * tensor.
  *
  * Values may contain each other in circles and share children: walks have a depth and a budget. */
 #include "pickle_value.h"
@@ -206,8 +207,10 @@ static void list_names(listing *l, int at, size_t path, int depth)
                                value_printable(e.key, e.length, key));
         if (n < 0 || (size_t)n >= sizeof l->path - path) continue;
         const bool tensor = l->v->all[e.value].kind == VALUE_TENSOR;
-        if (tensor) put(l, l->n == LISTED ? "..." : l->path);
-        else list_names(l, e.value, path + (size_t)n, depth + 1);
+        if (tensor)
+            put(l, l->n == LISTED ? "..." : l->path);
+        else
+            list_names(l, e.value, path + (size_t)n, depth + 1);
     }
 }
 

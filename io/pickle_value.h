@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pickle_value.h — what the machine of pickle.c works on: values by number, so that cycles and shared values
- * need no care when they are freed. */
+/* pickle_value.h — what the machine of pickle.c works on: values by number, so that cycles and
+ * shared values need no care when they are freed. */
 #ifndef FATTN_IO_PICKLE_VALUE_H
 #define FATTN_IO_PICKLE_VALUE_H
 
@@ -24,8 +24,8 @@ typedef enum value_kind {
 typedef struct value {
     value_kind kind;
     int first, last, count; /* children, as links */
-    int64_t number;         /* BOOL, INT; GLOBAL: in the table; STORAGE: elements; TENSOR: in tensors */
-    const char *text;       /* TEXT: inside the pickle; STORAGE: its key */
+    int64_t number;   /* BOOL, INT; GLOBAL: in the table; STORAGE: elements; TENSOR: in tensors */
+    const char *text; /* TEXT: inside the pickle; STORAGE: its key */
     size_t length;
     int global; /* STORAGE: its class */
 } value;
@@ -34,8 +34,9 @@ typedef struct value_link {
     int value, next; /* next 0 = the last */
 } value_link;
 
-/* Growing arrays of at most MOST_VALUES entries; number 0 of values and links is nobody's. A value takes a byte of
- * the pickle and some 60 here: without an end, a small file could ask for the machine's memory. */
+/* Growing arrays of at most MOST_VALUES entries; number 0 of values and links is nobody's. A value
+ * takes a byte of the pickle and some 60 here: without an end, a small file could ask for the
+ * machine's memory. */
 enum { MOST_VALUES = 1 << 20 };
 typedef struct values {
     value *all;
@@ -71,7 +72,8 @@ int value_find(const values *v, int root, const char *name);
 /* "a, b.c, ..." — the first tensors under root; returns out. */
 const char *value_names(const values *v, int root, char *out, size_t room);
 
-/* The text for a sentence: what is not printable ASCII becomes '?', at most 60 bytes; returns out. */
+/* The text for a sentence: what is not printable ASCII becomes '?', at most 60 bytes; returns out.
+ */
 enum { PICKLE_TEXT = 64 };
 const char *value_printable(const char *text, size_t length, char out[PICKLE_TEXT]);
 

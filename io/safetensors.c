@@ -186,7 +186,8 @@ io_code safetensors_text(const char *path, const char *name, char **text, io_err
     *text = NULL;
     io_code code = archive_open(&a, path, error);
     if (code == IO_OK) {
-        const char *found = json_string_value(json_object_get(json_object_get(a.header, "__metadata__"), name));
+        const char *found =
+            json_string_value(json_object_get(json_object_get(a.header, "__metadata__"), name));
         if (!found)
             code = io_fail(error, IO_E_NAME, "%s: its __metadata__ has no '%s'", path, name);
         else if (!(*text = strdup(found)))

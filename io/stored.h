@@ -13,8 +13,8 @@ typedef struct io_stored {
 } io_stored;
 
 /* tensor->t has shape, strides and data of `stored` elements; makes them `as` (NONE = the file's
- * own, IO_RAW_AS() too). Raw bits are reinterpreted; floats become floats and integers integers by value, in new
- * memory. The tensor is freed on failure. */
+ * own, IO_RAW_AS() too). Raw bits are reinterpreted; floats become floats and integers integers by
+ * value, in new memory. The tensor is freed on failure. */
 io_code io_take(io_tensor *tensor, const io_stored *stored, fattn_dtype as, const char *path,
                 io_error *error);
 

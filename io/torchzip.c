@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* torchzip.c — PREFIX/data.pkl, PREFIX/data/KEY for every storage, PREFIX/byteorder; PREFIX is the archive's own
- * name. libzip checks the archive and the sums of the bytes; sizes are checked against the file here. */
+/* torchzip.c — PREFIX/data.pkl, PREFIX/data/KEY for every storage, PREFIX/byteorder; PREFIX is the
+ * archive's own name. libzip checks the archive and the sums of the bytes; sizes are checked
+ * against the file here. */
 #include "torchzip.h"
 
 #include "pickle.h"
@@ -24,20 +25,24 @@ bool torchzip_available(void) { return true; }
 
 static io_code damaged(const archive *a, const char *what, io_error *error)
 {
-    return io_fail(error, IO_E_FORMAT, "%s: not a file of torch.save, or damaged: %s", a->path, what);
+    return io_fail(error, IO_E_FORMAT, "%s: not a file of torch.save, or damaged: %s", a->path,
+                   what);
 }
 
 /* Is it a zip at all, and how long; the sentences are better than libzip's. */
 static io_code look(archive *a, io_error *error)
 {
-    static const char old[] = "no zip archive; torch before 1.6 wrote others: load and save it again";
+    static const char old[] =
+        "no zip archive; torch before 1.6 wrote others: load and save it again";
     char first[4] = {0};
     FILE *file = fopen(a->path, "rb");
-    if (!file) return io_fail(error, IO_E_FILE, "%s: cannot be opened: %s", a->path, strerror(errno));
+    if (!file)
+        return io_fail(error, IO_E_FILE, "%s: cannot be opened: %s", a->path, strerror(errno));
     const size_t n = fread(first, 1, 4, file);
     const off_t end = fseeko(file, 0, SEEK_END) == 0 ? ftello(file) : -1;
     fclose(file);
-    if (end < 0) return io_fail(error, IO_E_FILE, "%s: cannot be read: %s", a->path, strerror(errno));
+    if (end < 0)
+        return io_fail(error, IO_E_FILE, "%s: cannot be read: %s", a->path, strerror(errno));
     a->file_bytes = (uint64_t)end;
     return n == 4 && memcmp(first, "PK\3\4", 4) == 0 ? IO_OK : damaged(a, old, error);
 }
@@ -88,7 +93,8 @@ static bool read_all(zip_file_t *entry, void *bytes, uint64_t n)
 }
 
 /* PREFIX/NAME into memory; *n = 0 and no memory when there is none. */
-static io_code read_entry(const archive *a, const char *name, void **bytes, size_t *n, io_error *error)
+static io_code read_entry(const archive *a, const char *name, void **bytes, size_t *n,
+                          io_error *error)
 {
     char whole[LONGEST_NAME + PICKLE_KEY + 16];
     zip_stat_t about;
@@ -119,13 +125,16 @@ static io_code check_byteorder(const archive *a, io_error *error)
     size_t n;
     io_code code = read_entry(a, "byteorder", &order, &n, error);
     if (code == IO_OK && n > 0 && (n != 6 || memcmp(order, "little", 6) != 0))
-        code = io_fail(error, IO_E_FORMAT, "%s: was written on a big-endian machine; only little-endian "
-                       "files are read", a->path);
+        code = io_fail(error, IO_E_FORMAT,
+                       "%s: was written on a big-endian machine; only little-endian "
+                       "files are read",
+                       a->path);
     free(order);
     return code;
 }
 
-static io_code read_description(const archive *a, const char *name, pickle_tensor *tensor, io_error *error)
+static io_code read_description(const archive *a, const char *name, pickle_tensor *tensor,
+                                io_error *error)
 {
     void *pickle;
     size_t n;
@@ -138,8 +147,8 @@ static io_code read_description(const archive *a, const char *name, pickle_tenso
 }
 
 /* The storage as a row of elements, converted, then the tensor's own view of it. */
-static io_code read_storage(const archive *a, const pickle_tensor *p, fattn_dtype as, io_tensor *tensor,
-                            io_error *error)
+static io_code read_storage(const archive *a, const pickle_tensor *p, fattn_dtype as,
+                            io_tensor *tensor, io_error *error)
 {
     char name[PICKLE_KEY + 8];
     size_t n, need;

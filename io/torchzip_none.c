@@ -9,7 +9,8 @@ io_code torchzip_read(const char *path, const char *name, fattn_dtype as, io_ten
 {
     (void)name, (void)as;
     *tensor = (io_tensor){.memory = NULL};
-    return io_fail(error, IO_E_MISSING,
-                   "%s: this build was made without libzip, which torch's .pt files need; .npy files work",
-                   path);
+    return io_fail(
+        error, IO_E_MISSING,
+        "%s: this build was made without libzip, which torch's .pt files need; .npy files work",
+        path);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* bnsd_case.h — one small BNSD call of fusion_attention with GQA and two key tiles, for tests that need
- * "some call" and not a particular one. */
+/* bnsd_case.h — one small BNSD call of fusion_attention with GQA and two key tiles, for tests that
+ * need "some call" and not a particular one. */
 #ifndef FATTN_TESTS_BNSD_CASE_H
 #define FATTN_TESTS_BNSD_CASE_H
 
@@ -8,7 +8,16 @@
 
 #include "fattn/fattn.h"
 
-enum { B = 2, N = 4, NKV = 2, SQ = 70, SKV = 130, D = 24, Q_ELEMENTS = B * N * SQ * D, K_ELEMENTS = B * NKV * SKV * D };
+enum {
+    B = 2,
+    N = 4,
+    NKV = 2,
+    SQ = 70,
+    SKV = 130,
+    D = 24,
+    Q_ELEMENTS = B * N * SQ * D,
+    K_ELEMENTS = B * NKV * SKV * D
+};
 
 /* One set of tensors for a BNSD call of fusion_attention. */
 typedef struct call_case {
@@ -43,7 +52,8 @@ static inline call_case *case_new(unsigned seed)
     fattn_fusion_attention_args_init(&c->args);
     c->args.query = &c->tq, c->args.key = &c->tk, c->args.value = &c->tv;
     c->args.head_num = N, c->args.input_layout = "BNSD", c->args.scale = 0.2;
-    c->args.attention_out = &c->tout, c->args.softmax_max = &c->tmax, c->args.softmax_sum = &c->tsum;
+    c->args.attention_out = &c->tout, c->args.softmax_max = &c->tmax,
+    c->args.softmax_sum = &c->tsum;
     return c;
 }
 

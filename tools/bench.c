@@ -16,7 +16,8 @@
 #include "verbs.h"
 
 const cli_option bench_options[] = {
-    {"suite", "NAME", "FATTN_SUITE", "what to measure (guide)", "guide prefill decode serving call"},
+    {"suite", "NAME", "FATTN_SUITE", "what to measure (guide)",
+     "guide prefill decode serving call"},
     {"only", "PATTERN", "FATTN_ONLY", "only the rows whose name matches, as a shell pattern", NULL},
     {"dtype", "NAME", "FATTN_DTYPE", "element type of the tensors (f32)", "f32 f16 bf16"},
     {"runs", "N", "FATTN_RUNS",
@@ -217,7 +218,8 @@ static int bench_values(const cli_values *values)
     if (values->n_args == 0) return bench_suite(values, (int)runs);
     for (size_t i = 0; i < sizeof of_suites / sizeof *of_suites; i++)
         if (cli_given(values, of_suites[i]))
-            return cli_error("bench", CLI_USAGE, "--%s: is about a suite, not about a problem line", of_suites[i]);
+            return cli_error("bench", CLI_USAGE, "--%s: is about a suite, not about a problem line",
+                             of_suites[i]);
     char *text = call_line_text(values);
     if (!text) return cli_error("bench", CLI_FAIL, "out of memory");
     code = bench_text(values, text, (int)runs);

@@ -29,7 +29,8 @@ typedef struct bench_row {
 /* Fills rows[BENCH_MAX_ROWS]; the number of rows, 0 for an unknown suite. */
 int bench_rows(const char *suite, bench_row *rows);
 
-/* The suites of problem lines (bench_serving_rows.c). Texts stay valid until the suites are asked for often. */
+/* The suites of problem lines (bench_serving_rows.c). Texts stay valid until the suites are asked
+ * for often. */
 int bench_serving_rows(bench_row *rows);
 int bench_call_rows(bench_row *rows);
 /* The row decode-mla128 of the suite `decode`. */

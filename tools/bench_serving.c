@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* bench_serving.c — rows that are problem lines: each call gets memory of its own, filled with the
- * benchmark's pattern, and block tables in a fixed random order; plans are timed by making them again
- * and again. */
+ * benchmark's pattern, and block tables in a fixed random order; plans are timed by making them
+ * again and again. */
 #include "bench_serving.h"
 
 #include <math.h>
@@ -42,7 +42,8 @@ static size_t bytes_of(const fattn_tensor *t)
     return (bytes + 63) / 64 * 64;
 }
 
-/* A permutation of all blocks, handed out row by row; entries that no length reaches begin again. */
+/* A permutation of all blocks, handed out row by row; entries that no length reaches begin again.
+ */
 static void fill_table(fattn_tensor *table, int64_t blocks)
 {
     int32_t *ids = table->data;
@@ -83,7 +84,10 @@ static fattn_status make_plan(const serving_call *c, fattn_context *context, fat
     return c->line->op->plan(context, c->line->args, plan);
 }
 
-static fattn_status run(const serving_call *c) { return fattn_plan_run(c->plan, c->line->args, NULL, 0); }
+static fattn_status run(const serving_call *c)
+{
+    return fattn_plan_run(c->plan, c->line->args, NULL, 0);
+}
 
 /* false with a note. */
 static bool open_call(serving_call *c, bench_session *s, const bench_row *row, const char *text,

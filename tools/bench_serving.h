@@ -5,8 +5,8 @@
 
 #include "bench_measure.h"
 
-/* Fills *result: the call, and in the place of standard attention the plain form with the same visible
- * pairs, run in turn. Plan and call in microseconds, best of many. */
+/* Fills *result: the call, and in the place of standard attention the plain form with the same
+ * visible pairs, run in turn. Plan and call in microseconds, best of many. */
 void bench_serving(bench_session *session, const bench_row *row, bench_result *result);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* bench_serving_rows.c — the suites `serving` and `call`: calls as serving systems make them, as problem
- * lines. "T" stands for the dtype. A serving row has a plain form beside it, of one call or two, with the
- * same visible pairs. */
+/* bench_serving_rows.c — the suites `serving` and `call`: calls as serving systems make them, as
+ * problem lines. "T" stands for the dtype. A serving row has a plain form beside it, of one call or
+ * two, with the same visible pairs. */
 #include "bench_rows.h"
 
 #include <inttypes.h>
@@ -57,7 +57,8 @@ static double visible_pairs(const batch *b)
 {
     double pairs = 0;
     for (int i = 0; i < b->n; i++)
-        pairs += (double)b->q[i] * (double)(b->k[i] - b->q[i]) + (double)b->q[i] * (double)(b->q[i] + 1) / 2;
+        pairs += (double)b->q[i] * (double)(b->k[i] - b->q[i]) +
+                 (double)b->q[i] * (double)(b->q[i] + 1) / 2;
     return pairs * HEADS;
 }
 
@@ -110,7 +111,8 @@ static void plain_line(text *t, const batch *b, int first, int end, int page)
         part.q[0] > 1 ? " sparse_mode=3" : "");
     if (page > 0) add_cache(t, &part, page, false);
     if (page == 0)
-        add(t, " key=T[%d,8,%" PRId64 ",128] value=T[%d,8,%" PRId64 ",128]", part.n, most, part.n, most);
+        add(t, " key=T[%d,8,%" PRId64 ",128] value=T[%d,8,%" PRId64 ",128]", part.n, most, part.n,
+            most);
     add_list(t, " actual_seq_lengths_kv=", part.k, part.n, false);
 }
 
@@ -170,7 +172,8 @@ static bench_row left_padded_row(void)
     const batch b = {.n = 4, .q = {2048, 1500, 1024, 700}, .k = {2048, 1500, 1024, 700}};
     bench_row row = line_row("serving", "serving-leftpad", visible_pairs(&b), 2 * DIM);
     static const char args[] = "input_layout=BNSD query=T[4,32,2048,128] key=T[4,8,2048,128]"
-                               " value=T[4,8,2048,128] actual_seq_lengths=2048,1500,1024,700 actual_seq_lengths_kv=2048,1500,1024,700"
+                               " value=T[4,8,2048,128] actual_seq_lengths=2048,1500,1024,700 "
+                               "actual_seq_lengths_kv=2048,1500,1024,700"
                                " sparse_mode=3";
     text *t = new_text();
     add(t, "%s %s query_padding_size=i64[1]{0} kv_padding_size=i64[1]{0}", op, args);
@@ -182,11 +185,13 @@ static bench_row prefix_row(void)
 {
     const batch b = {.n = 4, .q = {512, 512, 512, 512}, .k = {2048, 2048, 2048, 2048}};
     bench_row row = line_row("serving", "serving-prefix", visible_pairs(&b), 2 * DIM);
-    row.lines[0] = literal("input_layout=BNSD query=T[4,32,512,128] key=T[4,8,512,128] value=T[4,8,512,128]"
-                           " key_shared_prefix=T[1,8,1536,128] value_shared_prefix=T[1,8,1536,128]"
-                           " sparse_mode=3");
-    row.lines[1] = literal("input_layout=BNSD query=T[4,32,512,128] key=T[4,8,2048,128] value=T[4,8,2048,128]"
-                           " sparse_mode=3");
+    row.lines[0] =
+        literal("input_layout=BNSD query=T[4,32,512,128] key=T[4,8,512,128] value=T[4,8,512,128]"
+                " key_shared_prefix=T[1,8,1536,128] value_shared_prefix=T[1,8,1536,128]"
+                " sparse_mode=3");
+    row.lines[1] =
+        literal("input_layout=BNSD query=T[4,32,512,128] key=T[4,8,2048,128] value=T[4,8,2048,128]"
+                " sparse_mode=3");
     return row;
 }
 
@@ -198,8 +203,10 @@ bench_row bench_mla_row(void)
 {
     bench_row row = line_row("decode", "decode-mla128", 8.0 * 128 * 4096, 576 + 512);
     text *t = new_text();
-    add(t, "%s query=T[8,128,1,512] query_rope=T[8,128,1,64] key=T[8,1,4096,512] value=T[8,1,4096,512]"
-           " key_rope=T[8,1,4096,64]", latent);
+    add(t,
+        "%s query=T[8,128,1,512] query_rope=T[8,128,1,64] key=T[8,1,4096,512] value=T[8,1,4096,512]"
+        " key_rope=T[8,1,4096,64]",
+        latent);
     row.lines[0] = t->at;
     row.latent = true;
     row.decode = true;
@@ -219,12 +226,15 @@ static bench_row mla_decode_row(void)
 
 static bench_row mla_prefill_row(void)
 {
-    static const char name[] = "fused_infer_attention_score_v2 input_layout=BNSD num_query_heads=16"
-                               " num_key_value_heads=16 softmax_scale=0.07216878364870323 sparse_mode=3";
+    static const char name[] =
+        "fused_infer_attention_score_v2 input_layout=BNSD num_query_heads=16"
+        " num_key_value_heads=16 softmax_scale=0.07216878364870323 sparse_mode=3";
     bench_row row = line_row("serving", "serving-mla-prefill", 16.0 * 2048 * 2049 / 2, 192 + 128);
     text *apart = new_text(), *plain = new_text();
-    add(apart, "%s query=T[1,16,2048,128] query_rope=T[1,16,2048,64] key=T[1,16,2048,128]"
-               " value=T[1,16,2048,128] key_rope=T[1,16,2048,64]", name);
+    add(apart,
+        "%s query=T[1,16,2048,128] query_rope=T[1,16,2048,64] key=T[1,16,2048,128]"
+        " value=T[1,16,2048,128] key_rope=T[1,16,2048,64]",
+        name);
     add(plain, "%s query=T[1,16,2048,192] key=T[1,16,2048,192] value=T[1,16,2048,128]", name);
     row.lines[0] = apart->at, row.lines[1] = plain->at;
     return row;
@@ -249,8 +259,9 @@ int bench_call_rows(bench_row *rows)
     const batch b = mixed(32, 224);
     text *many = new_text(), *tiny = new_text();
     rows[0] = line_row("call", "tiny", 128, 128);
-    add(tiny, "fused_infer_attention_score num_heads=1 input_layout=BNSD scale=0.125 query=T[1,1,1,64]"
-              " key=T[1,1,128,64] value=T[1,1,128,64]");
+    add(tiny,
+        "fused_infer_attention_score num_heads=1 input_layout=BNSD scale=0.125 query=T[1,1,1,64]"
+        " key=T[1,1,128,64] value=T[1,1,128,64]");
     rows[0].lines[0] = tiny->at;
     rows[1] = line_row("call", "plan256", visible_pairs(&b), 2 * DIM);
     packed_line(many, &b, 128);

@@ -121,7 +121,8 @@ static int take_item(const cli_values *values, problem_line *line, const struct 
                      uint64_t *given)
 {
     const char *verb = values->verb->name;
-    if (item->role == CLI_OF_VERB || item->role == CLI_DTYPE || item->role == CLI_RESULT) return CLI_GO;
+    if (item->role == CLI_OF_VERB || item->role == CLI_DTYPE || item->role == CLI_RESULT)
+        return CLI_GO;
     if (item->alias && cli_flag(values, "strict"))
         return cli_error(verb, CLI_USAGE, "--%s is not the official spelling; strict wants %s",
                          item->name, item->field->name);
@@ -172,7 +173,7 @@ int call_from_options(const cli_values *values, problem_line **line)
 
 problem_line *call_parse(const cli_values *values, const char *text, line_error *error)
 {
-    const line_strictness strict = cli_given(values, "strict") ? LINE_MUST_OBEY
+    const line_strictness strict = cli_given(values, "strict")  ? LINE_MUST_OBEY
                                    : cli_flag(values, "strict") ? LINE_MAY_OBJECT
                                                                 : LINE_ASKS;
     return line_parse_for(text, strict, error);

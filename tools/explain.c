@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* explain.c — `fattn explain`: how a call is computed, what it moves and multiplies, what time the machine's
- * ceilings allow, and why no other path is taken. Nothing is computed. */
+/* explain.c — `fattn explain`: how a call is computed, what it moves and multiplies, what time the
+ * machine's ceilings allow, and why no other path is taken. Nothing is computed. */
 #include "verbs.h"
 
 #include "call.h"
@@ -10,8 +10,10 @@
 #include <stdlib.h>
 
 const cli_option explain_options[] = {
-    {"peak-gflops", "X", "FATTN_PEAK_GFLOPS", "fp32 multiply-adds per second in 10^9, instead of measuring them", NULL},
-    {"peak-gbps", "X", "FATTN_PEAK_GBPS", "bytes read per second in 10^9, instead of measuring them", NULL},
+    {"peak-gflops", "X", "FATTN_PEAK_GFLOPS",
+     "fp32 multiply-adds per second in 10^9, instead of measuring them", NULL},
+    {"peak-gbps", "X", "FATTN_PEAK_GBPS",
+     "bytes read per second in 10^9, instead of measuring them", NULL},
     CLI_CALL_OPTIONS,
     {NULL, NULL, NULL, NULL, NULL},
 };
@@ -48,8 +50,8 @@ static void print_text(const explain_state *s, fattn_status status, const call_s
     call_print_line(source);
 }
 
-static int explain_in(explain_state *s, problem_line *line, const call_source *source, fattn_context *context,
-                      const call_warnings *warnings)
+static int explain_in(explain_state *s, problem_line *line, const call_source *source,
+                      fattn_context *context, const call_warnings *warnings)
 {
     fattn_explanation e = {.size = sizeof e};
     fattn_status status = line_shapes(line, context);
@@ -57,7 +59,8 @@ static int explain_in(explain_state *s, problem_line *line, const call_source *s
     if (status == FATTN_OK) explain_peaks_measure(context, &s->peaks);
     if (s->results) {
         char *printed = source->text ? NULL : line_print(line);
-        json_add(s->results, answer_json(s, status, printed ? printed : source->text, &e, warnings));
+        json_add(s->results,
+                 answer_json(s, status, printed ? printed : source->text, &e, warnings));
         free(printed);
     } else {
         print_text(s, status, source, &e);
@@ -102,7 +105,8 @@ static int explain_values(explain_state *s)
     int code = explain_peaks_given(s->values, &s->peaks);
     if (code != CLI_GO) return code;
     if (cli_flag(s->values, "json")) s->results = json_node_array();
-    code = call_has_lines(s->values) ? call_each_line(s->values, explain_line, s, &many) : explain_options_call(s);
+    code = call_has_lines(s->values) ? call_each_line(s->values, explain_line, s, &many)
+                                     : explain_options_call(s);
     if (s->results) call_print_results(s->results, many, "legal", code);
     return code;
 }

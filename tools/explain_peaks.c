@@ -16,7 +16,8 @@ static int given(const cli_values *values, const char *name, explain_peak *out)
     if (!text) return CLI_GO;
     *out = (explain_peak){.value = strtod(text, &end), .given = true};
     if (end != text && *end == '\0' && out->value > 0 && out->value < 1e12) return CLI_GO;
-    return cli_error(values->verb->name, CLI_USAGE, "--%s: '%s' is not a positive number", name, text);
+    return cli_error(values->verb->name, CLI_USAGE, "--%s: '%s' is not a positive number", name,
+                     text);
 }
 
 int explain_peaks_given(const cli_values *values, explain_peaks *peaks)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* explain_peaks.h — the two ceilings of the machine, measured with the benchmark's probes or given. */
+/* explain_peaks.h — the two ceilings of the machine, measured with the benchmark's probes or given.
+ */
 #ifndef FATTN_TOOLS_EXPLAIN_PEAKS_H
 #define FATTN_TOOLS_EXPLAIN_PEAKS_H
 
@@ -20,8 +21,8 @@ typedef struct explain_peaks {
 /* --peak-gflops and --peak-gbps. CLI_GO or CLI_USAGE; absent ones stay 0. */
 int explain_peaks_given(const cli_values *values, explain_peaks *peaks);
 
-/* Measures those that are not given for the context's instruction set and threads, unless they were measured for
- * these; some tenths of a second. */
+/* Measures those that are not given for the context's instruction set and threads, unless they were
+ * measured for these; some tenths of a second. */
 void explain_peaks_measure(fattn_context *context, explain_peaks *peaks);
 
 #endif

@@ -37,7 +37,8 @@ static const struct {
     {"parts", "put together a tile at a time: the nope and rope columns of a row lie apart"},
     {"columns", "copied a tile at a time: the columns of a row do not lie together"},
     {"rows", "copied a tile at a time: the rows of a head do not follow each other directly"},
-    {"pages", "copied where a tile of keys crosses blocks: the block size is no multiple of a tile"},
+    {"pages",
+     "copied where a tile of keys crosses blocks: the block size is no multiple of a tile"},
     {"seam", "copied where the shared prefix ends inside a tile"},
     {"tail", "copied a tile at a time: the head dim is no multiple of 16"},
 };
@@ -58,7 +59,8 @@ static bool backend_reason(const fattn_explanation *e, int i, char *text, size_t
         snprintf(text, size, "backend %s: refuses: %s", b->name, b->why_not);
     else
         snprintf(text, size, "backend %s: %s", b->name,
-                 b->allowed ? "would compute it, too; it stands behind in the order" : "another one is asked for");
+                 b->allowed ? "would compute it, too; it stands behind in the order"
+                            : "another one is asked for");
     return true;
 }
 
@@ -66,9 +68,11 @@ static bool family_reason(const fattn_explanation *e, char *text, size_t size)
 {
     if (e->dot_sequences + e->tile_sequences == 0) return false;
     snprintf(text, size,
-             "family: %lld sequences have fewer than %lld rows for each key/value head: dot products; %lld "
+             "family: %lld sequences have fewer than %lld rows for each key/value head: dot "
+             "products; %lld "
              "have more: tiles of %lld rows and %lld keys",
-             LL(e->dot_sequences), LL(e->dot_below), LL(e->tile_sequences), LL(e->tile_rows), LL(e->tile_keys));
+             LL(e->dot_sequences), LL(e->dot_below), LL(e->tile_sequences), LL(e->tile_rows),
+             LL(e->tile_keys));
     return true;
 }
 
@@ -76,13 +80,16 @@ static bool split_reason(const fattn_explanation *e, char *text, size_t size)
 {
     if (e->split_keys == 0 || e->dot_sequences + e->tile_sequences == 0) return false;
     snprintf(text, size,
-             "splits of %lld keys: %lld sequences are split; %lld have all visible keys in one split, %lld have "
+             "splits of %lld keys: %lld sequences are split; %lld have all visible keys in one "
+             "split, %lld have "
              "more than %lld rows",
-             LL(e->split_keys), LL(e->split_sequences), LL(e->one_split), LL(e->many_rows), LL(e->split_q_len));
+             LL(e->split_keys), LL(e->split_sequences), LL(e->one_split), LL(e->many_rows),
+             LL(e->split_q_len));
     return true;
 }
 
-static bool reading_reason(const char *family, const char *what, const char *word, char *text, size_t size)
+static bool reading_reason(const char *family, const char *what, const char *word, char *text,
+                           size_t size)
 {
     if (word[0] == '\0') return false;
     snprintf(text, size, "%s of the %s family: %s", what, family, sentence_of(word));
@@ -96,13 +103,26 @@ bool explain_reason(const fattn_explanation *e, int i, char *text, size_t size)
     text[0] = '\0';
     if (i < e->n_backends) return backend_reason(e, i, text, size);
     switch (i - e->n_backends) {
-    case FAMILY: said = family_reason(e, text, size); break;
-    case SPLIT: said = split_reason(e, text, size); break;
-    case TILE_KEYS: said = reading_reason("tile", "keys", e->tile_reads.keys, text, size); break;
-    case TILE_VALUES: said = reading_reason("tile", "values", e->tile_reads.values, text, size); break;
-    case DOT_KEYS: said = reading_reason("dot", "keys", e->dot_reads.keys, text, size); break;
-    case DOT_VALUES: said = reading_reason("dot", "values", e->dot_reads.values, text, size); break;
-    default: return false;
+    case FAMILY:
+        said = family_reason(e, text, size);
+        break;
+    case SPLIT:
+        said = split_reason(e, text, size);
+        break;
+    case TILE_KEYS:
+        said = reading_reason("tile", "keys", e->tile_reads.keys, text, size);
+        break;
+    case TILE_VALUES:
+        said = reading_reason("tile", "values", e->tile_reads.values, text, size);
+        break;
+    case DOT_KEYS:
+        said = reading_reason("dot", "keys", e->dot_reads.keys, text, size);
+        break;
+    case DOT_VALUES:
+        said = reading_reason("dot", "values", e->dot_reads.values, text, size);
+        break;
+    default:
+        return false;
     }
     if (!said) text[0] = '\0'; /* nothing to say about this one */
     return true;
@@ -110,7 +130,10 @@ bool explain_reason(const fattn_explanation *e, int i, char *text, size_t size)
 
 /* ---- text ---- */
 
-static const char *source_of(const explain_peak *peak) { return peak->given ? "given" : "measured"; }
+static const char *source_of(const explain_peak *peak)
+{
+    return peak->given ? "given" : "measured";
+}
 
 static void print_time(const fattn_explanation *e, const explain_peaks *peaks)
 {
@@ -119,20 +142,24 @@ static void print_time(const fattn_explanation *e, const explain_peaks *peaks)
         puts("time       not predicted: the machine's ceilings say nothing about this backend");
         return;
     }
-    printf("time       %.4g ms, %s binds: %.4g ms at %.4g GFLOP/s (%s), %.4g ms at %.4g GB/s (%s)\n", t.predicted_ms,
-           t.binds, t.compute_ms, peaks->gflops.value, source_of(&peaks->gflops), t.memory_ms, peaks->gbps.value,
-           source_of(&peaks->gbps));
+    printf(
+        "time       %.4g ms, %s binds: %.4g ms at %.4g GFLOP/s (%s), %.4g ms at %.4g GB/s (%s)\n",
+        t.predicted_ms, t.binds, t.compute_ms, peaks->gflops.value, source_of(&peaks->gflops),
+        t.memory_ms, peaks->gbps.value, source_of(&peaks->gbps));
 }
 
 void explain_print(const fattn_explanation *e, const explain_peaks *peaks)
 {
     printf("problem    %s\n", e->problem);
-    printf("computed   by %s%s%s, %d threads\n", e->backend, e->isa[0] ? ", " : "", e->isa, e->threads);
-    printf("work       %lld items (%lld tile, %lld dot) of up to %lld rows, %lld of them of split keys, %lld merges\n",
-           LL(e->items), LL(e->tile_items), LL(e->dot_items), LL(e->item_rows), LL(e->split_items), LL(e->merges));
+    printf("computed   by %s%s%s, %d threads\n", e->backend, e->isa[0] ? ", " : "", e->isa,
+           e->threads);
+    printf("work       %lld items (%lld tile, %lld dot) of up to %lld rows, %lld of them of split "
+           "keys, %lld merges\n",
+           LL(e->items), LL(e->tile_items), LL(e->dot_items), LL(e->item_rows), LL(e->split_items),
+           LL(e->merges));
     printf("workspace  %llu bytes\n", (unsigned long long)e->workspace_bytes);
-    printf("bytes      query %.0f, keys and values %.0f, mask and bias %.0f, output %.0f\n", e->query_bytes,
-           e->kv_bytes, e->mask_bytes, e->output_bytes);
+    printf("bytes      query %.0f, keys and values %.0f, mask and bias %.0f, output %.0f\n",
+           e->query_bytes, e->kv_bytes, e->mask_bytes, e->output_bytes);
     if (e->kv_read_bytes > 0)
         printf("           keys and values %.0f as often as items read them\n", e->kv_read_bytes);
     printf("flops      %.0f over %.0f visible pairs%s\n", e->flops, e->visible_pairs,

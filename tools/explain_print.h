@@ -6,7 +6,8 @@
 #include "explain_peaks.h"
 #include "json.h"
 
-/* What the ceilings make of a call; NAN where a ceiling is missing or the backend is not measured by it. */
+/* What the ceilings make of a call; NAN where a ceiling is missing or the backend is not measured
+ * by it. */
 typedef struct explain_time {
     double bytes; /* that have to move once */
     double compute_ms, memory_ms, predicted_ms;
@@ -15,7 +16,8 @@ typedef struct explain_time {
 
 explain_time explain_predict(const fattn_explanation *e, const explain_peaks *peaks);
 
-/* Why the call takes this path and no other: sentence number i, into text; false behind the last. */
+/* Why the call takes this path and no other: sentence number i, into text; false behind the last.
+ */
 bool explain_reason(const fattn_explanation *e, int i, char *text, size_t size);
 
 void explain_print(const fattn_explanation *e, const explain_peaks *peaks);

@@ -70,7 +70,8 @@ static void man_operators(void)
 {
     int count;
     const fattn_operator *ops = fattn_operators(&count);
-    puts(".SH OPERATORS\nTheir parameters are options of run, check, verify and explain. Tensors are "
+    puts(".SH OPERATORS\nTheir parameters are options of run, check, verify and explain. Tensors "
+         "are "
          "FILE.npy, FILE.safetensors:NAME or torch's FILE.pt[:NAME].");
     for (int i = 0; i < count; i++) {
         option_list *list = option_list_make(cli_verb_find("run"), &ops[i]);
@@ -152,7 +153,8 @@ void help_bash(void)
     fputs("    help) words=\"", stdout);
     for (int v = 0; cli_verbs[v]; v++) printf("%s ", cli_verbs[v]->name);
     puts("\" ;;\n    completions) words=\"bash\" ;;\n    esac\n"
-         "    case ${COMP_WORDS[1]} in run|check|verify|explain) for w in \"${COMP_WORDS[@]:2}\"; do case "
+         "    case ${COMP_WORDS[1]} in run|check|verify|explain) for w in \"${COMP_WORDS[@]:2}\"; "
+         "do case "
          "$w in");
     for (int i = 0; i < count; i++) {
         option_list *list = option_list_make(cli_verb_find("run"), &ops[i]);

@@ -40,7 +40,8 @@ static void print_list(const char *label, const char *const *list)
 }
 
 /* NULL for an operator that is no attention. */
-static const fattn_operator_capability *find_capability(const fattn_capability_set *set, const char *name)
+static const fattn_operator_capability *find_capability(const fattn_capability_set *set,
+                                                        const char *name)
 {
     for (int i = 0; i < set->n_operators; i++)
         if (strcmp(set->operators[i].name, name) == 0) return &set->operators[i];

@@ -43,7 +43,8 @@ void *line_memory(problem_line *line, size_t bytes)
     enum { ALIGNMENT = 64 };
     size_t room;
     if (__builtin_add_overflow(bytes, (size_t)ALIGNMENT, &room) || room > PTRDIFF_MAX) return NULL;
-    char *memory = calloc(1, room); /* pages that nobody touches cost nothing: strides may leave wide gaps */
+    char *memory =
+        calloc(1, room); /* pages that nobody touches cost nothing: strides may leave wide gaps */
     if (!memory || !line_adopt(line, memory)) return NULL;
     return memory + (ALIGNMENT - (uintptr_t)memory % ALIGNMENT) % ALIGNMENT;
 }

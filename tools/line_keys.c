@@ -83,8 +83,8 @@ static bool key_page(problem_line *line, const line_word *w, line_error *error)
 }
 
 /* `words`: NULL-terminated; `text` names them in the sentence. */
-static bool one_of(const line_word *w, line_error *error, const char *const *words, const char *text,
-                   const char **out)
+static bool one_of(const line_word *w, line_error *error, const char *const *words,
+                   const char *text, const char **out)
 {
     *out = w->value;
     for (; *words; words++)

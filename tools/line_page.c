@@ -14,11 +14,12 @@
 
 /* Where the logical rows are, by letter of the layout. */
 typedef struct rows {
-    int64_t batch, kv_heads, dim;         /* kv_heads * dim elements per token */
-    const int64_t *lengths;               /* keys per batch */
-    int64_t blocks, per_batch;            /* of the cache; table entries per batch */
-    int64_t b_stride, s_stride, n_stride, d_stride; /* of the logical tensor; b_stride 0 when packed */
-    int64_t room;                                   /* its S or T axis */
+    int64_t batch, kv_heads, dim; /* kv_heads * dim elements per token */
+    const int64_t *lengths;       /* keys per batch */
+    int64_t blocks, per_batch;    /* of the cache; table entries per batch */
+    int64_t b_stride, s_stride, n_stride,
+        d_stride; /* of the logical tensor; b_stride 0 when packed */
+    int64_t room; /* its S or T axis */
     bool packed;
 } rows;
 
@@ -83,7 +84,8 @@ static int64_t *find_lengths(problem_line *line, rows *r)
     if (r->batch <= 0 || r->batch > 1 << 20 || r->room < 0) return NULL;
     int64_t *lengths = line_memory(line, (size_t)r->batch * sizeof *lengths);
     for (int64_t b = 0, before = 0; lengths && b < r->batch; b++) {
-        const int64_t said = list.count == 0 ? r->room : list.data[list.count == 1 ? 0 : b % list.count];
+        const int64_t said =
+            list.count == 0 ? r->room : list.data[list.count == 1 ? 0 : b % list.count];
         lengths[b] = r->packed ? said - before : said;
         before = said;
         if (lengths[b] < 0 || said > r->room) return NULL;
@@ -153,9 +155,10 @@ bool line_page(problem_line *line, line_error *error)
         return line_fail(error, 0, "page: %s has no block_table, or the line gives one",
                          line->op->name);
     if (!logical(line, "key") || !logical(line, "value") || !plan_pages(line, all))
-        return line_fail(error, 0,
-                         "page: needs key and value in the unpaged shapes of the layout, head counts, and key "
-                         "lengths that fit them");
+        return line_fail(
+            error, 0,
+            "page: needs key and value in the unpaged shapes of the layout, head counts, and key "
+            "lengths that fit them");
     void *args = line_memory(line, line->op->args_size);
     if (!args) return line_fail(error, 0, "out of memory for the line");
     memcpy(args, line->args, line->op->args_size);
@@ -164,11 +167,13 @@ bool line_page(problem_line *line, line_error *error)
         const line_tensor *t = logical(line, cached[i]);
         if (!t) continue;
         const fattn_tensor cache = cache_shape(line, t->t.dtype, &all[i]);
-        if (!add_derived(line, cached[i], &cache)) return line_fail(error, 0, "out of memory for the line");
+        if (!add_derived(line, cached[i], &cache))
+            return line_fail(error, 0, "out of memory for the line");
     }
     const fattn_tensor table = fattn_tensor_contiguous(
         NULL, FATTN_I32, 2, (const int64_t[]){all[KEY].batch, all[KEY].per_batch});
-    if (!add_derived(line, "block_table", &table)) return line_fail(error, 0, "out of memory for the line");
+    if (!add_derived(line, "block_table", &table))
+        return line_fail(error, 0, "out of memory for the line");
     set_numbers(line, &all[KEY]);
     return true;
 }
@@ -207,13 +212,14 @@ static void poison(const line_tensor *cache)
 }
 
 /* Element (block, head, slot, column) of a cache. */
-static int64_t place(const line_tensor *cache, const rows *r, int64_t page, int64_t block, int64_t head,
-                     int64_t slot, int64_t column)
+static int64_t place(const line_tensor *cache, const rows *r, int64_t page, int64_t block,
+                     int64_t head, int64_t slot, int64_t column)
 {
     const int64_t chunk = chunk_of(r);
     if (cache->t.rank == 3) return ((block * page + slot) * r->kv_heads + head) * r->dim + column;
     if (cache->t.rank == 4) return ((block * r->kv_heads + head) * page + slot) * r->dim + column;
-    return (((block * r->kv_heads + head) * (r->dim / chunk) + column / chunk) * page + slot) * chunk +
+    return (((block * r->kv_heads + head) * (r->dim / chunk) + column / chunk) * page + slot) *
+               chunk +
            column % chunk;
 }
 
@@ -230,7 +236,8 @@ static void copy_rows(const problem_line *line, const rows *r, const line_tensor
                 const int64_t source = b * r->b_stride + row * r->s_stride + n * r->n_stride;
                 const int64_t block = table[b * r->per_batch + s / page];
                 for (int64_t d = 0; d < r->dim; d++)
-                    memcpy((char *)to->t.data + (size_t)place(to, r, page, block, n, s % page, d) * size,
+                    memcpy((char *)to->t.data +
+                               (size_t)place(to, r, page, block, n, s % page, d) * size,
                            (const char *)from->t.data + (source + d * r->d_stride) * (int64_t)size,
                            size);
             }

@@ -294,9 +294,8 @@ static int ask_and_draw(const cli_values *values, const request *r, mask_grid *g
     options.warn = no_warning;
     fattn_status status = fattn_context_create(&context, &options);
     if (status == FATTN_OK) status = ask_all(r, context, grids, n);
-    const int code = status == FATTN_OK
-                         ? draw(values, r, grids, n)
-                         : cli_refused("mask", status, fattn_error_message());
+    const int code = status == FATTN_OK ? draw(values, r, grids, n)
+                                        : cli_refused("mask", status, fattn_error_message());
     fattn_context_destroy(context);
     return code;
 }

@@ -182,7 +182,8 @@ static bool add_result(option_list *list, const fattn_field *field)
     if (!whole || !brief) return false;
     list_option option = {.name = dashed(list, whole, strlen(whole), ""),
                           .arg = "FILE",
-                          .help = text(list, "%s as it was computed elsewhere [%s]", field->name, env),
+                          .help =
+                              text(list, "%s as it was computed elsewhere [%s]", field->name, env),
                           .role = CLI_RESULT};
     if (!option.name || in_list(list, option.name)) return option.name != NULL;
     if (!add(list, option) || !statistic) return !statistic;
@@ -198,7 +199,8 @@ static bool add_results(option_list *list)
     const fattn_operator *ops = fattn_operators(&count);
     for (int i = 0; i < count; i++)
         for (int k = 0; k < ops[i].n_fields && fattn_field_find(&ops[i], "attention_out"); k++)
-            if (ops[i].fields[k].kind == FATTN_FIELD_TENSOR_OUT && !add_result(list, &ops[i].fields[k]))
+            if (ops[i].fields[k].kind == FATTN_FIELD_TENSOR_OUT &&
+                !add_result(list, &ops[i].fields[k]))
                 return false;
     return true;
 }

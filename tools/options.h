@@ -93,7 +93,8 @@ int cli_error(const char *verb, int code, const char *format, ...)
  */
 int cli_refused(const char *verb, fattn_status status, const char *sentence);
 
-/* "# " where FATTN_LOG asks for a log of calls on stderr, else "": what else is said there is a comment of it. */
+/* "# " where FATTN_LOG asks for a log of calls on stderr, else "": what else is said there is a
+ * comment of it. */
 const char *cli_mark(void);
 
 /* What the last of the two said, for --json: "usage", "data", "failed" or the library's status. */
@@ -108,15 +109,16 @@ bool cli_wants_json(int argc, char **argv);
 #define CLI_CONTEXT_OPTIONS                                                                        \
     {"threads", "N", "FATTN_THREADS", "threads to compute with", NULL},                            \
         {"isa", "NAME", "FATTN_ISA", "instruction set to use", "scalar avx2 avx512 neon"},         \
-        {"backend", "NAME", "FATTN_BACKEND", "cpu, ref (double precision), or any", "cpu ref any"},         \
+        {"backend", "NAME", "FATTN_BACKEND", "cpu, ref (double precision), or any",                \
+         "cpu ref any"},                                                                           \
     {                                                                                              \
         "strict", NULL, "FATTN_STRICT", "the vendor's behaviour and rejections", NULL              \
     }
 /* run, check and verify take the same options, so that one command line serves all three. */
 #define CLI_CALL_OPTIONS                                                                           \
     {"op", "OPERATOR", "FATTN_OP", "the operator, instead of as the first argument", NULL},        \
-    {"out-dir", "DIR", "FATTN_OUT_DIR",                                                            \
-     "in-place operators: run writes one NAME.npy per changed tensor", NULL},                      \
+        {"out-dir", "DIR", "FATTN_OUT_DIR",                                                        \
+         "in-place operators: run writes one NAME.npy per changed tensor", NULL},                  \
         {"compute", "NAME", "FATTN_COMPUTE", "arithmetic: f32, or f16 on request", "f32 f16"},     \
         CLI_CONTEXT_OPTIONS, CLI_JSON_OPTION
 #define CLI_JSON_OPTION                                                                            \

@@ -55,8 +55,8 @@ void line_destroy(problem_line *line); /* NULL is fine */
 /* Parses; tensors have shapes and no data. NULL and *error on a bad line. */
 problem_line *line_parse(const char *text, line_error *error);
 
-/* Strict takes official spellings only. Who asks for it: only the line, with strict=1; whoever made the
- * context, where the line does not say strict= itself; or that one whatever the line says. */
+/* Strict takes official spellings only. Who asks for it: only the line, with strict=1; whoever made
+ * the context, where the line does not say strict= itself; or that one whatever the line says. */
 typedef enum line_strictness { LINE_ASKS, LINE_MAY_OBJECT, LINE_MUST_OBEY } line_strictness;
 problem_line *line_parse_for(const char *text, line_strictness strict, line_error *error);
 

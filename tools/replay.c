@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* replay.c — makes a recorded call again and compares the bits.
  *
- * Outputs begin as the complement of what was recorded, so that a result that is not written is no result;
- * an output that the call leaves alone altogether (a dummy) is told apart by that. */
+ * Outputs begin as the complement of what was recorded, so that a result that is not written is no
+ * result; an output that the call leaves alone altogether (a dummy) is told apart by that. */
 #include "replay.h"
 
 #include "call.h"
@@ -16,10 +16,10 @@
 
 typedef struct verdict {
     bool same;
-    const char *status;   /* of this call */
-    char what[400];       /* the sentence */
-    const char *output;   /* where it differs first, NULL = nowhere */
-    int64_t index;        /* row-major */
+    const char *status; /* of this call */
+    char what[400];     /* the sentence */
+    const char *output; /* where it differs first, NULL = nowhere */
+    int64_t index;      /* row-major */
     int64_t differing, elements;
 } verdict;
 
@@ -79,7 +79,8 @@ static void put_index(const fattn_tensor *t, int64_t index, char *text, size_t r
     }
     text[0] = '\0';
     for (int i = 0; i < t->rank && used < room; i++)
-        used += (size_t)snprintf(text + used, room - used, "%s%lld", i ? "," : "", (long long)at[i]);
+        used +=
+            (size_t)snprintf(text + used, room - used, "%s%lld", i ? "," : "", (long long)at[i]);
 }
 
 static void compare_output(const recorded_output *o, verdict *v)
@@ -95,9 +96,9 @@ static void compare_output(const recorded_output *o, verdict *v)
     v->output = o->tensor->field->name;
     v->index = first;
     put_index(t, first, at, sizeof at);
-    snprintf(v->what, sizeof v->what, "%s[%s] is %.9g, recorded %.9g; %lld of %lld elements differ", v->output, at,
-             io_get(t->data, t->dtype, io_offset(t, first)), io_get(o->was.t.data, t->dtype, first),
-             (long long)differing, (long long)elements(t));
+    snprintf(v->what, sizeof v->what, "%s[%s] is %.9g, recorded %.9g; %lld of %lld elements differ",
+             v->output, at, io_get(t->data, t->dtype, io_offset(t, first)),
+             io_get(o->was.t.data, t->dtype, first), (long long)differing, (long long)elements(t));
 }
 
 /* Integers that come back. */
@@ -155,8 +156,8 @@ static json_node *verdict_json(const call_record *r, const verdict *v, const cha
 static void print(const cli_values *values, const call_record *r, const verdict *v, const char *isa)
 {
     if (strcmp(isa, r->isa) != 0)
-        fprintf(stderr, "%sfattn run: recorded on %s, replayed on %s: the bits depend on it\n", cli_mark(), r->isa,
-                isa);
+        fprintf(stderr, "%sfattn run: recorded on %s, replayed on %s: the bits depend on it\n",
+                cli_mark(), r->isa, isa);
     if (cli_flag(values, "json"))
         json_print_free(verdict_json(r, v, isa));
     else if (v->same)
@@ -179,12 +180,14 @@ static int replay(const cli_values *values, call_record *r)
     fattn_context *context = NULL;
     call_warnings warnings = {.verb = "run"};
     prefer_isa(r);
-    if (r->line->strict < 0) r->line->strict = 0; /* not said; the environment of today says nothing about it */
+    if (r->line->strict < 0)
+        r->line->strict = 0; /* not said; the environment of today says nothing about it */
     if (!r->line->backend) r->line->backend = "any";
     int code = call_context(values, r->line, &warnings, &context);
     if (code == CLI_GO) {
         for (int i = 0; i < r->n_outputs; i++)
-            if (r->outputs[i].tensor->field->kind == FATTN_FIELD_TENSOR_OUT) complement(&r->outputs[i]);
+            if (r->outputs[i].tensor->field->kind == FATTN_FIELD_TENSOR_OUT)
+                complement(&r->outputs[i]);
         verdict v = {.status = fattn_status_name(r->line->op->call(context, r->line->args))};
         compare(r, &v);
         print(values, r, &v, fattn_context_isa(context));
@@ -201,14 +204,16 @@ int replay_file(const cli_values *values, const char *path)
     static const char *const others[] = {"op", "out-dir"};
     for (int i = 0; i < 2; i++)
         if (cli_given(values, others[i]))
-            return cli_error("run", CLI_USAGE, "--%s: a replay takes its operator from the file and writes no tensors",
-                             others[i]);
+            return cli_error(
+                "run", CLI_USAGE,
+                "--%s: a replay takes its operator from the file and writes no tensors", others[i]);
     for (int i = 0; i < values->n_items; i++)
         if (values->items[i].role != CLI_OF_VERB)
             return cli_error("run", CLI_USAGE, "--%s: a replay takes its parameters from the file",
                              values->items[i].name);
     if (values->n_args > 0)
-        return cli_error("run", CLI_USAGE, "'%s': a replay takes its operator from the file", values->args[0]);
+        return cli_error("run", CLI_USAGE, "'%s': a replay takes its operator from the file",
+                         values->args[0]);
     int code = record_open("run", path, &record);
     if (code == CLI_GO) code = replay(values, &record);
     record_close(&record);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* replay_read.c — reads a record. What the file says is checked against its problem line: the line gives
- * dtypes, shapes and strides, the file the elements. */
+/* replay_read.c — reads a record. What the file says is checked against its problem line: the line
+ * gives dtypes, shapes and strides, the file the elements. */
 #include "replay_read.h"
 
 #include "io/element.h"
@@ -53,16 +53,18 @@ static bool same_shape(const fattn_tensor *a, const fattn_tensor *b)
 }
 
 /* The tensor `name` of the file, which must be what the line says. */
-static int read_tensor(const char *verb, const call_record *r, const char *name, const fattn_tensor *wanted,
-                       io_tensor *file)
+static int read_tensor(const char *verb, const call_record *r, const char *name,
+                       const fattn_tensor *wanted, io_tensor *file)
 {
     io_error error;
-    const fattn_dtype as = wanted->dtype == FATTN_I4 ? FATTN_I4 : FATTN_DTYPE_NONE; /* is I32 in files */
+    const fattn_dtype as =
+        wanted->dtype == FATTN_I4 ? FATTN_I4 : FATTN_DTYPE_NONE; /* is I32 in files */
     if (safetensors_read(r->path, name, as, file, &error) != IO_OK)
         return cli_error(verb, error.code == IO_E_NOMEM ? CLI_FAIL : CLI_DATA, "%s", error.message);
     if (same_shape(&file->t, wanted)) return CLI_GO;
     io_tensor_free(file);
-    return cli_error(verb, CLI_DATA, "%s: tensor '%s' is not what the problem line says", r->path, name);
+    return cli_error(verb, CLI_DATA, "%s: tensor '%s' is not what the problem line says", r->path,
+                     name);
 }
 
 /* Puts the elements where the tensor's strides say. */
@@ -72,12 +74,14 @@ static void scatter(const fattn_tensor *from, const fattn_tensor *to)
     int64_t count = 0;
     io_count(from->rank, from->shape, &count);
     for (int64_t i = 0; i < count; i++)
-        memcpy((char *)to->data + io_offset(to, i) * (int64_t)size, (const char *)from->data + (size_t)i * size,
-               size);
+        memcpy((char *)to->data + io_offset(to, i) * (int64_t)size,
+               (const char *)from->data + (size_t)i * size, size);
 }
 
-/* Memory that the file's own elements fit into has run out here; memory that only strides ask for, nobody had. */
-static int no_room(const char *verb, const call_record *r, const line_tensor *tensor, const line_error *error)
+/* Memory that the file's own elements fit into has run out here; memory that only strides ask for,
+ * nobody had. */
+static int no_room(const char *verb, const call_record *r, const line_tensor *tensor,
+                   const line_error *error)
 {
     return cli_error(verb, tensor->strided ? CLI_DATA : CLI_FAIL, "%s: %s", r->path, error->text);
 }
@@ -109,7 +113,8 @@ static int read_input(const char *verb, call_record *r, line_tensor *tensor, con
 static void name_of(const call_record *r, const line_tensor *tensor, char *name, size_t size)
 {
     int index = 0;
-    for (const line_tensor *t = r->line->tensors; t != tensor; t = t->next) index += t->field == tensor->field;
+    for (const line_tensor *t = r->line->tensors; t != tensor; t = t->next)
+        index += t->field == tensor->field;
     if (tensor->field->kind == FATTN_FIELD_TENSORS_IN)
         snprintf(name, size, "%s.%d", tensor->field->name, index);
     else
@@ -131,7 +136,8 @@ static int read_inputs(const char *verb, call_record *r)
 static int read_output(const char *verb, call_record *r, line_tensor *tensor)
 {
     char name[96];
-    if (r->n_outputs == RECORD_OUTPUTS) return cli_error(verb, CLI_DATA, "%s: too many outputs", r->path);
+    if (r->n_outputs == RECORD_OUTPUTS)
+        return cli_error(verb, CLI_DATA, "%s: too many outputs", r->path);
     snprintf(name, sizeof name, "out.%s", tensor->field->name);
     recorded_output *output = &r->outputs[r->n_outputs];
     const int code = read_tensor(verb, r, name, &tensor->t, &output->was);
@@ -177,10 +183,12 @@ static int read_line(const char *verb, call_record *r)
     r->isa = record_text(r, "isa");
     r->status = record_text(r, "status");
     if (!r->isa || !r->status)
-        return cli_error(verb, CLI_DATA, "%s: no record of a call: its metadata lacks isa or status", r->path);
+        return cli_error(verb, CLI_DATA,
+                         "%s: no record of a call: its metadata lacks isa or status", r->path);
     r->line = line_parse(r->text, &error);
     if (r->line) return CLI_GO;
-    return cli_error(verb, error.memory ? CLI_FAIL : CLI_DATA, "%s: its problem line: %s", r->path, error.text);
+    return cli_error(verb, error.memory ? CLI_FAIL : CLI_DATA, "%s: its problem line: %s", r->path,
+                     error.text);
 }
 
 int record_open(const char *verb, const char *path, call_record *r)
@@ -190,9 +198,11 @@ int record_open(const char *verb, const char *path, call_record *r)
     int code = read_line(verb, r);
     if (code == CLI_GO) code = count_tensors(verb, r);
     if (code == CLI_GO && !r->tensors && strcmp(r->status, "FATTN_OK") == 0)
-        code = cli_error(verb, CLI_DATA, "%s: the record of a call that was made has tensors, this has none", path);
+        code = cli_error(verb, CLI_DATA,
+                         "%s: the record of a call that was made has tensors, this has none", path);
     if (code == CLI_GO && r->tensors) code = read_inputs(verb, r);
-    if (code == CLI_GO && !r->tensors) line_fill(r->line, &ignored); /* what cannot be held was refused, too */
+    if (code == CLI_GO && !r->tensors)
+        line_fill(r->line, &ignored); /* what cannot be held was refused, too */
     return code == CLI_GO ? read_outputs(verb, r) : code;
 }
 

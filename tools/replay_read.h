@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* replay_read.h — a record (docs/explain.md) as a call that can be made, and what it once answered. */
+/* replay_read.h — a record (docs/explain.md) as a call that can be made, and what it once answered.
+ */
 #ifndef FATTN_TOOLS_REPLAY_READ_H
 #define FATTN_TOOLS_REPLAY_READ_H
 
@@ -17,9 +18,9 @@ enum { RECORD_OUTPUTS = 16 };
 
 typedef struct call_record {
     const char *path;
-    problem_line *line;         /* inputs and outputs have their data */
-    char *text, *isa, *status;  /* the line, the instruction set, "FATTN_OK" and so on */
-    bool tensors;               /* a call that was refused before its data was read has none */
+    problem_line *line;        /* inputs and outputs have their data */
+    char *text, *isa, *status; /* the line, the instruction set, "FATTN_OK" and so on */
+    bool tensors;              /* a call that was refused before its data was read has none */
     recorded_output outputs[RECORD_OUTPUTS];
     int n_outputs;
 } call_record;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* run.c — `fattn run OPERATOR --query q.npy ... --out out.npy`: tensors from files, the call,
- * tensors to files. Integers that come back are in the --json object. --replay repeats a recorded call. */
+ * tensors to files. Integers that come back are in the --json object. --replay repeats a recorded
+ * call. */
 #include "verbs.h"
 
 #include "call.h"
@@ -86,7 +87,8 @@ static bool collide(const char *a, const char *b)
     return same;
 }
 
-/* What is written is .npy, or a tensor in a .safetensors file: a name that promises something else would lie. */
+/* What is written is .npy, or a tensor in a .safetensors file: a name that promises something else
+ * would lie. */
 static bool is_writable(const char *where)
 {
     static const char *const others[] = {".safetensors", ".pt", ".pth", ".npz"};
@@ -106,7 +108,8 @@ static int check_files(const cli_values *values)
 {
     for (int i = 0; i < values->n_items; i++)
         if (values->items[i].role == CLI_OUTPUT && !is_writable(values->items[i].value))
-            return cli_error("run", CLI_USAGE, "--%s '%s': outputs are FILE.npy or FILE.safetensors:NAME",
+            return cli_error("run", CLI_USAGE,
+                             "--%s '%s': outputs are FILE.npy or FILE.safetensors:NAME",
                              values->items[i].name, values->items[i].value);
     for (int i = 0; i < values->n_items; i++)
         for (int j = 0; j < i; j++) {

@@ -16,10 +16,12 @@ static const cli_verb run = {
     .name = "run",
     .args = "OPERATOR | --replay FILE",
     .help = "compute an operator on tensors in files",
-    .more = "Tensors are FILE.npy, FILE.safetensors:NAME or torch's FILE.pt[:NAME]. Lists are written 1,3,6. An option "
-            "that takes a "
-            "tensor list may be repeated. Each output has an option of its own name; --out is the "
-            "first. --replay FILE repeats a call that FATTN_DUMP_DIR recorded and compares the bits.",
+    .more =
+        "Tensors are FILE.npy, FILE.safetensors:NAME or torch's FILE.pt[:NAME]. Lists are written "
+        "1,3,6. An option "
+        "that takes a "
+        "tensor list may be repeated. Each output has an option of its own name; --out is the "
+        "first. --replay FILE repeats a call that FATTN_DUMP_DIR recorded and compares the bits.",
     .options = run_options,
     .operator_fields = true,
     .run = verb_run,
@@ -42,11 +44,13 @@ static const cli_verb verify = {
     .name = "verify",
     .args = "LINE | @FILE | OPERATOR",
     .help = "compare a result with the exact answer",
-    .more =
-        "--result FILE and --result-OUTPUT FILE are what a device computed; they are compared with float64, "
-        "element by element. The call is an operator with its options, or a problem line. Without --result "
-        "a problem line is computed here. Attention operators only. Exits 1 when an element is outside its "
-        "bound (docs/verify.md).",
+    .more = "--result FILE and --result-OUTPUT FILE are what a device computed; they are compared "
+            "with float64, "
+            "element by element. The call is an operator with its options, or a problem line. "
+            "Without --result "
+            "a problem line is computed here. Attention operators only. Exits 1 when an element is "
+            "outside its "
+            "bound (docs/verify.md).",
     .options = verify_options,
     .operator_fields = true,
     .results = true,
@@ -57,10 +61,11 @@ static const cli_verb explain = {
     .name = "explain",
     .args = "LINE | @FILE | OPERATOR",
     .help = "how a call is computed, how long it must take, and why so",
-    .more =
-        "Canonical problem, backend, kernels, work items, splits, bytes and FLOPs over visible pairs; the time "
-        "that the machine's two ceilings allow, which are measured unless they are given; why other paths are "
-        "refused (docs/explain.md). Nothing is computed. Attention operators only.",
+    .more = "Canonical problem, backend, kernels, work items, splits, bytes and FLOPs over visible "
+            "pairs; the time "
+            "that the machine's two ceilings allow, which are measured unless they are given; why "
+            "other paths are "
+            "refused (docs/explain.md). Nothing is computed. Attention operators only.",
     .options = explain_options,
     .operator_fields = true,
     .run = verb_explain,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* verify.c — `fattn verify`: a result against the exact answer (float64), element by element.
  *
- * The call is computed here in any case: it is what is judged when no result is given, and what a given result
- * is set in relation to. */
+ * The call is computed here in any case: it is what is judged when no result is given, and what a
+ * given result is set in relation to. */
 #include "verbs.h"
 
 #include "verify_report.h"
@@ -35,7 +35,8 @@ static void **output_place(const problem_line *line, const fattn_field *field)
     return (void **)((char *)line->args + field->offset);
 }
 
-/* Of the outputs only those that are compared are computed, the first in any case: a call needs it. */
+/* Of the outputs only those that are compared are computed, the first in any case: a call needs it.
+ */
 static void choose_outputs(problem_line *line, const result_files *files)
 {
     for (int i = 0, first = 1; i < line->op->n_fields && files->n > 0; i++) {
@@ -59,7 +60,8 @@ static int compute(const verify_state *s, const subject *c, fattn_context *conte
     if (c->fill && !line_fill(c->line, &error))
         return call_bad_line("verify", &c->source, &error, s->results, "passed");
     v->status = line_call(c->line, context);
-    if (v->status == FATTN_OK) v->status = fattn_verify(context, c->line->op, c->line->args, report);
+    if (v->status == FATTN_OK)
+        v->status = fattn_verify(context, c->line->op, c->line->args, report);
     return CLI_GO;
 }
 
@@ -80,7 +82,8 @@ static const char *switch_hint(const fattn_operator *op, const fattn_field *outp
                                                         : "; --return-softmax-lse asks for it";
 }
 
-/* An output of [1] that an operator fills with nothing is no result of the call; one without elements is. */
+/* An output of [1] that an operator fills with nothing is no result of the call; one without
+ * elements is. */
 static int check_returned(const problem_line *line, const verified *v, const result_file *file)
 {
     const fattn_tensor *own = *output_place(line, file->field);
@@ -101,7 +104,8 @@ static int take_results(const verify_state *s, const subject *c, verified *v, fa
         if (code == CLI_GO) code = results_read(s->values, c->line, file, own, &tensors[i]);
         if (code != CLI_GO) return code;
     }
-    for (int i = 0; i < v->files.n; i++) *output_place(c->line, v->files.file[i].field) = &tensors[i];
+    for (int i = 0; i < v->files.n; i++)
+        *output_place(c->line, v->files.file[i].field) = &tensors[i];
     return CLI_GO;
 }
 
@@ -112,7 +116,8 @@ static bool all_passed(const verified *v)
     for (int i = 0; i < v->files.n; i++) {
         const fattn_verify_output *o = find_output(&v->report, v->files.file[i].field->name);
         passed = passed && (!o || o->outside == 0);
-        if (strcmp(v->files.file[i].field->name, "attention_out") == 0) passed = passed && v->report.passed;
+        if (strcmp(v->files.file[i].field->name, "attention_out") == 0)
+            passed = passed && v->report.passed;
     }
     return passed && (v->files.n > 0 || v->report.passed);
 }
@@ -125,7 +130,8 @@ static int compare(const verify_state *s, const subject *c, fattn_context *conte
     int code = compute(s, c, context, v, given ? &v->own : &v->report);
     if (code == CLI_GO && v->status == FATTN_OK && given) {
         code = take_results(s, c, v, tensors);
-        if (code == CLI_GO) v->status = fattn_verify(context, c->line->op, c->line->args, &v->report);
+        if (code == CLI_GO)
+            v->status = fattn_verify(context, c->line->op, c->line->args, &v->report);
     }
     v->passed = v->status == FATTN_OK && all_passed(v);
     return code;
@@ -159,7 +165,8 @@ static int verify_line(void *self, const call_source *source)
 {
     verify_state *s = self;
     line_error error;
-    subject c = {.line = call_parse(s->values, source->text, &error), .source = *source, .fill = true};
+    subject c = {
+        .line = call_parse(s->values, source->text, &error), .source = *source, .fill = true};
     if (!c.line) return call_bad_line("verify", source, &error, s->results, "passed");
     const int code = verify_call(s, &c);
     line_destroy(c.line);
@@ -178,7 +185,8 @@ static bool names_results(const cli_values *values)
 static int verify_lines(verify_state *s, bool *many)
 {
     if (s->values->args[0][0] == '@' && names_results(s->values))
-        return cli_error("verify", CLI_USAGE, "a result is compared with one call, not with the lines of %s",
+        return cli_error("verify", CLI_USAGE,
+                         "a result is compared with one call, not with the lines of %s",
                          s->values->args[0]);
     return call_each_line(s->values, verify_line, s, many);
 }

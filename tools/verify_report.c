@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* verify_report.c — one paragraph per output: the errors, the vendor's ratios, the worst element.
  *
- * The vendor's double benchmark divides the errors of a result by those of a competitor in the same dtype, both
- * against the exact answer: the largest and the mean relative error (|got - exact| / (|exact| + 1e-7)) and the
- * root mean square error. A level is reached when all three ratios are within its limits. */
+ * The vendor's double benchmark divides the errors of a result by those of a competitor in the same
+ * dtype, both against the exact answer: the largest and the mean relative error (|got - exact| /
+ * (|exact| + 1e-7)) and the root mean square error. A level is reached when all three ratios are
+ * within its limits. */
 #include "verify_report.h"
 
 #include <math.h>
@@ -27,8 +28,8 @@ static double ratio(double got, double own)
     return own > 0 ? got / own : INFINITY;
 }
 
-/* false when the call itself was compared. A result with errors that are not finite is in no relation to ours:
- * its figures leave those elements out. */
+/* false when the call itself was compared. A result with errors that are not finite is in no
+ * relation to ours: its figures leave those elements out. */
 static bool find_ratios(const verified *v, const fattn_verify_output *o, ratios *r)
 {
     for (int i = 0; i < v->own.n_outputs; i++) {
@@ -89,12 +90,16 @@ static summary sum_up(const verified *v)
 /* Every element is inside its bound, and still the result fails. */
 static const char too_few[] = "too few elements are correctly rounded";
 
-static bool only_share(const verified *v, const summary *sum) { return !v->passed && sum->outside == 0; }
+static bool only_share(const verified *v, const summary *sum)
+{
+    return !v->passed && sum->outside == 0;
+}
 
 static void print_place(const fattn_verify_output *o)
 {
     printf("%s[", o->name);
-    for (int i = 0; i < o->worst_rank; i++) printf("%s%lld", i ? "," : "", (long long)o->worst_at[i]);
+    for (int i = 0; i < o->worst_rank; i++)
+        printf("%s%lld", i ? "," : "", (long long)o->worst_at[i]);
     putchar(']');
 }
 
@@ -102,18 +107,22 @@ static void print_output(const verified *v, const fattn_verify_output *o)
 {
     ratios r;
     const result_file *file = file_of(v, o->name);
-    printf("  %s: %lld elements, %lld outside", o->name, (long long)o->elements, (long long)o->outside);
+    printf("  %s: %lld elements, %lld outside", o->name, (long long)o->elements,
+           (long long)o->outside);
     if (o->nans) printf(", %lld NaN", (long long)o->nans);
     if (file && file->rounded)
-        printf(" (%lld of them rounded from %s)", (long long)file->rounded, fattn_dtype_name(file->stored));
-    printf("\n    max abs %.3g, rms %.3g, max rel %.3g, mean rel %.3g, cosine %.9g, correctly rounded "
-           "%.2f %%\n",
-           o->max_abs, o->rms, o->max_rel, o->mean_rel, o->cosine, 100 * o->correctly_rounded);
+        printf(" (%lld of them rounded from %s)", (long long)file->rounded,
+               fattn_dtype_name(file->stored));
+    printf(
+        "\n    max abs %.3g, rms %.3g, max rel %.3g, mean rel %.3g, cosine %.9g, correctly rounded "
+        "%.2f %%\n",
+        o->max_abs, o->rms, o->max_rel, o->mean_rel, o->cosine, 100 * o->correctly_rounded);
     if (o->infinite > 0)
-        printf("    %lld errors are not finite and in none of these figures%s\n", (long long)o->infinite,
-               v->own.n_outputs > 0 ? "; level none" : "");
+        printf("    %lld errors are not finite and in none of these figures%s\n",
+               (long long)o->infinite, v->own.n_outputs > 0 ? "; level none" : "");
     else if (find_ratios(v, o, &r))
-        printf("    vendor's ratios to our own result: max rel %.3g, mean rel %.3g, rms %.3g; level %s\n",
+        printf("    vendor's ratios to our own result: max rel %.3g, mean rel %.3g, rms %.3g; "
+               "level %s\n",
                r.max_rel, r.mean_rel, r.rms, level_of(&r));
     printf("    worst ");
     print_place(o);
@@ -195,7 +204,9 @@ json_node *verified_json(const verified *v, const char *text)
     const fattn_verify_report *r = &v->report;
     const summary sum = v->status == FATTN_OK ? sum_up(v) : (summary){.outside = -1};
     json_put_text(object, "message",
-                  v->status != FATTN_OK ? call_sentence(v->status) : only_share(v, &sum) ? too_few : NULL);
+                  v->status != FATTN_OK ? call_sentence(v->status)
+                  : only_share(v, &sum) ? too_few
+                                        : NULL);
     json_put_text(object, "line", text);
     if (v->status != FATTN_OK) return object;
     json_put_int(object, "elements", sum.elements);

@@ -7,7 +7,7 @@
 
 /* A comparison. own is the same call computed here, in the same dtypes: the vendor's competitor. */
 typedef struct verified {
-    fattn_status status;        /* of the call; not FATTN_OK: nothing was compared */
+    fattn_status status; /* of the call; not FATTN_OK: nothing was compared */
     bool passed;
     fattn_verify_report report; /* of the results, or of the call itself */
     fattn_verify_report own;    /* n_outputs 0: the call itself was compared */

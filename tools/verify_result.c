@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* verify_result.c — --result FILE, --result-OUTPUT FILE: found, read, and made what the call's output is.
+/* verify_result.c — --result FILE, --result-OUTPUT FILE: found, read, and made what the call's
+ * output is.
  *
- * A dump in a wider dtype is rounded to the output's (nothing changes where it was only widened for the file);
- * a narrower one has lost what would be judged and is refused, and so is another shape. */
+ * A dump in a wider dtype is rounded to the output's (nothing changes where it was only widened for
+ * the file); a narrower one has lost what would be judged and is refused, and so is another shape.
+ */
 #include "verify_result.h"
 
 #include "io/element.h"
@@ -20,7 +22,8 @@ static const fattn_field *first_output(const fattn_operator *op)
     return NULL;
 }
 
-/* "result-softmax-lse" and "result-lse" -> softmax_lse; NULL when the operator has no such output. */
+/* "result-softmax-lse" and "result-lse" -> softmax_lse; NULL when the operator has no such output.
+ */
 static const fattn_field *field_of(const fattn_operator *op, const char *option)
 {
     const char *name = option + strlen("result-");
@@ -45,8 +48,8 @@ static int add_file(result_files *files, const fattn_operator *op, const fattn_f
         return cli_error("verify", CLI_USAGE, "--%s: %s has no such output", option, op->name);
     for (int i = 0; i < files->n; i++)
         if (files->file[i].field == field)
-            return cli_error("verify", CLI_USAGE, "--%s and --%s are both %s", files->file[i].option,
-                             option, field->name);
+            return cli_error("verify", CLI_USAGE, "--%s and --%s are both %s",
+                             files->file[i].option, option, field->name);
     if (files->n == MOST_RESULTS)
         return cli_error("verify", CLI_USAGE, "more than %d results", (int)MOST_RESULTS);
     files->file[files->n++] = (result_file){.field = field, .option = option, .where = where};
@@ -81,17 +84,20 @@ int results_find(const cli_values *values, const fattn_operator *op, result_file
         const struct cli_item *item = &values->items[i];
         if (item->role == CLI_RESULT)
             code = add_file(files, op, field_of(op, item->name), item->name, item->value);
-        if (item->role == CLI_OUTPUT) code = add_file(files, op, item->field, item->name, item->value);
+        if (item->role == CLI_OUTPUT)
+            code = add_file(files, op, item->field, item->name, item->value);
     }
     return code == CLI_GO ? add_twins(files, op) : code;
 }
 
-/* --result-dtype is about the first output; raw elements of a file are what the call would have written. */
+/* --result-dtype is about the first output; raw elements of a file are what the call would have
+ * written. */
 static int read_file(const cli_values *values, const result_file *file, const fattn_tensor *wanted,
                      io_tensor *tensor)
 {
     io_error error;
-    const bool first = strcmp(file->option, "result") == 0 || strcmp(file->field->name, "attention_out") == 0;
+    const bool first =
+        strcmp(file->option, "result") == 0 || strcmp(file->field->name, "attention_out") == 0;
     const char *said = first ? cli_get(values, "result-dtype") : NULL;
     const fattn_dtype dtype = said ? fattn_dtype_from_name(said) : FATTN_DTYPE_NONE;
     if (said && dtype == FATTN_DTYPE_NONE)
@@ -130,18 +136,20 @@ static int check(const result_file *file, const fattn_tensor *got, const fattn_t
     io_count(got->rank, got->shape, &n);
     io_count(wanted->rank, wanted->shape, &m);
     if (!same_shape(got, wanted))
-        return cli_error("verify", CLI_DATA, "--%s: %s is %s, but %s of this call is %s%s", file->option,
-                         file->where, a, file->field->name, b,
+        return cli_error("verify", CLI_DATA, "--%s: %s is %s, but %s of this call is %s%s",
+                         file->option, file->where, a, file->field->name, b,
                          n == m ? "; as many elements in another shape are not taken for it" : "");
     if (is_wider(got->dtype, wanted->dtype)) return CLI_GO;
     char hint[120] = "";
     if (is_query_dtype(got->dtype))
-        snprintf(hint, sizeof hint, ": give the inputs their dtype on the device (--query-dtype %s ...)",
+        snprintf(hint, sizeof hint,
+                 ": give the inputs their dtype on the device (--query-dtype %s ...)",
                  fattn_dtype_name(got->dtype));
-    return cli_error("verify", CLI_DATA,
-                     "--%s: %s is %s, but %s of this call is %s; a wider dump is rounded, another dtype is "
-                     "not judged%s",
-                     file->option, file->where, a, file->field->name, b, hint);
+    return cli_error(
+        "verify", CLI_DATA,
+        "--%s: %s is %s, but %s of this call is %s; a wider dump is rounded, another dtype is "
+        "not judged%s",
+        file->option, file->where, a, file->field->name, b, hint);
 }
 
 /* Element by element into row-major memory, counting what a narrower dtype changes. */
@@ -156,8 +164,8 @@ static void copy(result_file *file, const fattn_tensor *from, fattn_tensor *to)
     }
 }
 
-int results_read(const cli_values *values, problem_line *line, result_file *file, const fattn_tensor *wanted,
-                 fattn_tensor *tensor)
+int results_read(const cli_values *values, problem_line *line, result_file *file,
+                 const fattn_tensor *wanted, fattn_tensor *tensor)
 {
     io_tensor read;
     int64_t count = 0;

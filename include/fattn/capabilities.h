@@ -22,16 +22,17 @@ enum { FATTN_CAPABILITY_OPERATORS = 8 };
 typedef struct fattn_capability_set {
     size_t size;
     const char *version;
-    const char *isa;               /* in use by the context */
-    const char *const *isas;       /* built in and usable on this machine, best first */
+    const char *isa;         /* in use by the context */
+    const char *const *isas; /* built in and usable on this machine, best first */
     const char *const *backends;
-    const char *const *dtypes;     /* of the attention operators */
+    const char *const *dtypes;        /* of the attention operators */
     const char *const *cache_layouts; /* of block caches */
-    const char *const *quantisation; /* kinds available; empty in this version */
-    int64_t sparse_modes_training;   /* those of fusion_attention and of fused_infer_attention_score; */
-    int64_t sparse_modes_inference;  /* bit m set = mode m */
+    const char *const *quantisation;  /* kinds available; empty in this version */
+    int64_t
+        sparse_modes_training; /* those of fusion_attention and of fused_infer_attention_score; */
+    int64_t sparse_modes_inference; /* bit m set = mode m */
     int threads;
-    int n_operators;                 /* attention operators, in the order of fattn_operators() */
+    int n_operators; /* attention operators, in the order of fattn_operators() */
     fattn_operator_capability operators[FATTN_CAPABILITY_OPERATORS];
 } fattn_capability_set;
 
@@ -40,13 +41,14 @@ FATTN_API fattn_status fattn_capabilities(fattn_context *context, fattn_capabili
 
 typedef struct fattn_memory_estimate {
     size_t size;
-    uint64_t input_bytes;               /* of the tensors as given */
-    uint64_t output_bytes;              /* of every output of shapes(), wanted or not */
-    uint64_t workspace_bytes;           /* of fattn */
-    uint64_t standard_bytes;            /* of attention with materialised fp32 scores */
+    uint64_t input_bytes;     /* of the tensors as given */
+    uint64_t output_bytes;    /* of every output of shapes(), wanted or not */
+    uint64_t workspace_bytes; /* of fattn */
+    uint64_t standard_bytes;  /* of attention with materialised fp32 scores */
 } fattn_memory_estimate;
 
-/* What a call will need, without computing it; data pointers may be NULL. estimate->size must be set. */
+/* What a call will need, without computing it; data pointers may be NULL. estimate->size must be
+ * set. */
 FATTN_API fattn_status fattn_estimate_memory(fattn_context *context, const fattn_operator *op,
                                              const void *args, fattn_memory_estimate *estimate);
 

@@ -6,13 +6,12 @@
  *
  * Environment, read once at the first context (a field of the options wins):
  *   FATTN_ISA      scalar | avx2 | avx512 | neon      FATTN_THREADS  number of threads
- *   FATTN_STRICT   1 = the vendor's behaviour          FATTN_PIN      1 = bind the library's threads
- *   FATTN_BACKEND  cpu | ref | any                      FATTN_LANG     en | zh, also as a locale (zh_CN.UTF-8):
- *                                                                      language of the sentences
- *   FATTN_LOG      words with commas between them, to stderr: 1 = warnings; call = a problem line per call,
- *                  plan = a comment line ("# plan ...") per plan, both with the warnings
- *   FATTN_DUMP_DIR a directory: each call is recorded there, one .safetensors file with its inputs, outputs and
- *                  problem line, for `fattn run --replay FILE` */
+ *   FATTN_STRICT   1 = the vendor's behaviour          FATTN_PIN      1 = bind the library's
+ * threads FATTN_BACKEND  cpu | ref | any                      FATTN_LANG     en | zh, also as a
+ * locale (zh_CN.UTF-8): language of the sentences FATTN_LOG      words with commas between them, to
+ * stderr: 1 = warnings; call = a problem line per call, plan = a comment line ("# plan ...") per
+ * plan, both with the warnings FATTN_DUMP_DIR a directory: each call is recorded there, one
+ * .safetensors file with its inputs, outputs and problem line, for `fattn run --replay FILE` */
 #ifndef FATTN_CONTEXT_H
 #define FATTN_CONTEXT_H
 
@@ -36,16 +35,17 @@ typedef struct fattn_executor {
     void (*parallel_for)(void *self, fattn_task task, void *arg, int64_t n_items);
 } fattn_executor;
 
-/* The caller's own memory. alloc returns `bytes` aligned to 64, or NULL; free(NULL) never happens. */
+/* The caller's own memory. alloc returns `bytes` aligned to 64, or NULL; free(NULL) never happens.
+ */
 typedef struct fattn_allocator {
     void *self;
     void *(*alloc)(void *self, size_t bytes);
     void (*free)(void *self, void *memory);
 } fattn_allocator;
 
-/* Called at most once per process and place. `place` is a stable short id ("sparse_mode_without_mask"),
- * `sentence` names the argument and what the device would do. A call that is refused
- * warns of nothing. Must not call back into fattn. */
+/* Called at most once per process and place. `place` is a stable short id
+ * ("sparse_mode_without_mask"), `sentence` names the argument and what the device would do. A call
+ * that is refused warns of nothing. Must not call back into fattn. */
 typedef void (*fattn_warn_fn)(void *self, const char *place, const char *sentence);
 
 typedef enum fattn_compute {
@@ -54,25 +54,27 @@ typedef enum fattn_compute {
 } fattn_compute;
 
 typedef struct fattn_context_options {
-    size_t size;             /* set by fattn_context_options_init() */
-    int threads;             /* 0 = FATTN_THREADS, else min(affinity mask, cgroup quota) */
-    int strict;              /* -1 = FATTN_STRICT, 0 = default behaviour, 1 = the vendor's */
-    int pin_threads;         /* -1 = FATTN_PIN, 1 = each of the library's own threads keeps to one CPU of
-                                the mask at creation (the caller's thread is left alone), 0 = none does */
-    const char *isa;         /* NULL = FATTN_ISA, else the best one; copied */
-    const char *backend;     /* NULL = FATTN_BACKEND, else "any": the first that accepts; "cpu" or "ref" */
+    size_t size;     /* set by fattn_context_options_init() */
+    int threads;     /* 0 = FATTN_THREADS, else min(affinity mask, cgroup quota) */
+    int strict;      /* -1 = FATTN_STRICT, 0 = default behaviour, 1 = the vendor's */
+    int pin_threads; /* -1 = FATTN_PIN, 1 = each of the library's own threads keeps to one CPU of
+                        the mask at creation (the caller's thread is left alone), 0 = none does */
+    const char *isa; /* NULL = FATTN_ISA, else the best one; copied */
+    const char
+        *backend; /* NULL = FATTN_BACKEND, else "any": the first that accepts; "cpu" or "ref" */
     fattn_compute compute;   /* FATTN_COMPUTE_F32 */
     fattn_executor executor; /* parallel_for NULL = a pool of our own, started at the first call */
     fattn_allocator allocator; /* alloc NULL = the C library's */
-    fattn_warn_fn warn;      /* NULL = silent unless FATTN_LOG is set */
+    fattn_warn_fn warn;        /* NULL = silent unless FATTN_LOG is set */
     void *warn_self;
 } fattn_context_options;
 
 /* Fills the defaults. Compulsory before the first field is set. */
 FATTN_API void fattn_context_options_init(fattn_context_options *options);
 
-/* Creates a context; options NULL = all defaults. The caller destroys it, after every plan and cache
- * made with it. E_ARG: an unknown or unavailable ISA (the sentence lists the names), bad size. */
+/* Creates a context; options NULL = all defaults. The caller destroys it, after every plan and
+ * cache made with it. E_ARG: an unknown or unavailable ISA (the sentence lists the names), bad
+ * size. */
 FATTN_API fattn_status fattn_context_create(fattn_context **context,
                                             const fattn_context_options *options);
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kv_cache.h — a paged key/value cache: a pool of blocks, reference counts, copy on write.
  *
- * One cache holds one layer's (or, with n_layers, a model's) keys and values of many sequences. Blocks are
- * numbered 0..n_blocks-1 and freed ids are reused lowest first. A forked sequence shares its parent's
- * blocks; the first append into a shared, partly filled block copies it. One writer at a time, many
- * readers. */
+ * One cache holds one layer's (or, with n_layers, a model's) keys and values of many sequences.
+ * Blocks are numbered 0..n_blocks-1 and freed ids are reused lowest first. A forked sequence shares
+ * its parent's blocks; the first append into a shared, partly filled block copies it. One writer at
+ * a time, many readers. */
 #ifndef FATTN_KV_CACHE_H
 #define FATTN_KV_CACHE_H
 
@@ -25,9 +25,9 @@ typedef struct fattn_kv_cache_options {
     size_t size;
     fattn_cache_layout layout; /* FATTN_CACHE_BNBSH */
     fattn_dtype dtype;         /* f32, f16, bf16 (f64) */
-    int64_t n_layers;          /* 1; every layer has its own key and value tensor, one block table */
+    int64_t n_layers; /* 1; every layer has its own key and value tensor, one block table */
     int64_t n_blocks;
-    int64_t block_size;     /* 64 rows */
+    int64_t block_size; /* 64 rows */
     int64_t n_kv_heads;
     int64_t head_dim;       /* of keys */
     int64_t value_head_dim; /* 0 = head_dim */
@@ -49,7 +49,8 @@ FATTN_API fattn_status fattn_kv_cache_create(fattn_context *context,
                                              fattn_kv_cache **cache);
 FATTN_API void fattn_kv_cache_destroy(fattn_kv_cache *cache);
 
-/* A new empty sequence; *sequence receives its id (lowest free first). E_NOMEM beyond max_sequences. */
+/* A new empty sequence; *sequence receives its id (lowest free first). E_NOMEM beyond
+ * max_sequences. */
 FATTN_API fattn_status fattn_kv_cache_add(fattn_kv_cache *cache, int64_t *sequence);
 
 /* A new sequence that shares all blocks of `parent`. */
@@ -59,9 +60,9 @@ FATTN_API fattn_status fattn_kv_cache_fork(fattn_kv_cache *cache, int64_t parent
 /* Gives the sequence's blocks back (those nobody else holds become free) and forgets the id. */
 FATTN_API fattn_status fattn_kv_cache_free(fattn_kv_cache *cache, int64_t sequence);
 
-/* Reserves room for `n_tokens` more tokens, copying a shared last block. All or nothing: a full pool
- * answers E_NOMEM with counts and keeps its state. The sequence's length grows by n_tokens; rows are then
- * written by fattn_kv_cache_write(), by slot mapping, or by the caller. */
+/* Reserves room for `n_tokens` more tokens, copying a shared last block. All or nothing: a full
+ * pool answers E_NOMEM with counts and keeps its state. The sequence's length grows by n_tokens;
+ * rows are then written by fattn_kv_cache_write(), by slot mapping, or by the caller. */
 FATTN_API fattn_status fattn_kv_cache_extend(fattn_kv_cache *cache, int64_t sequence,
                                              int64_t n_tokens);
 
@@ -70,8 +71,8 @@ FATTN_API fattn_status fattn_kv_cache_extend(fattn_kv_cache *cache, int64_t sequ
 FATTN_API fattn_status fattn_kv_cache_append(fattn_kv_cache *cache, int64_t sequence,
                                              const fattn_tensor *key, const fattn_tensor *value);
 
-/* Writes rows of tokens [first, first + key->shape[0]) of a sequence, in layer `layer` (-1 = the same
- * rows in every layer); they must be inside its length and not in a shared block. */
+/* Writes rows of tokens [first, first + key->shape[0]) of a sequence, in layer `layer` (-1 = the
+ * same rows in every layer); they must be inside its length and not in a shared block. */
 FATTN_API fattn_status fattn_kv_cache_write(fattn_kv_cache *cache, int64_t layer, int64_t sequence,
                                             int64_t first, const fattn_tensor *key,
                                             const fattn_tensor *value);
@@ -98,7 +99,8 @@ FATTN_API fattn_status fattn_kv_cache_slot_mapping(const fattn_kv_cache *cache, 
                                                    int64_t first, int64_t n_tokens,
                                                    const fattn_tensor *slots);
 
-/* Set usage->size before; a larger struct of a newer caller gets 0 in what this version does not know. */
+/* Set usage->size before; a larger struct of a newer caller gets 0 in what this version does not
+ * know. */
 FATTN_API fattn_status fattn_kv_cache_get_usage(const fattn_kv_cache *cache,
                                                 fattn_kv_cache_usage *usage);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* operators.h — the family as data: every operator, every field of its args struct, its default.
  *
- * The command line, problem lines and the tests are loops over these tables, so a name is spelt once.
- * The tables are constant and need no context. */
+ * The command line, problem lines and the tests are loops over these tables, so a name is spelt
+ * once. The tables are constant and need no context. */
 #ifndef FATTN_OPERATORS_H
 #define FATTN_OPERATORS_H
 
@@ -30,20 +30,22 @@ typedef enum fattn_field_flag {
     FATTN_FIELD_IGNORED = 2,     /* accepted, never changes anything; documented */
     FATTN_FIELD_UNSUPPORTED = 4, /* any non-default value is refused in this version */
     FATTN_FIELD_HEADS = 8,       /* a head count that the layout may supply */
-    FATTN_FIELD_HOST = 16,       /* a tensor of one number that is read with the shapes: a plan keeps its value */
-    FATTN_FIELD_BY_FLAG = 32     /* an output that another argument asks for; else any tensor is left alone */
+    FATTN_FIELD_HOST =
+        16, /* a tensor of one number that is read with the shapes: a plan keeps its value */
+    FATTN_FIELD_BY_FLAG =
+        32 /* an output that another argument asks for; else any tensor is left alone */
 } fattn_field_flag;
 
 typedef struct fattn_field {
     const char *name;
     fattn_field_kind kind;
     unsigned flags;
-    size_t offset;           /* into the args struct */
-    int64_t default_int;     /* INT, BOOL */
-    double default_float;    /* FLOAT */
+    size_t offset;            /* into the args struct */
+    int64_t default_int;      /* INT, BOOL */
+    double default_float;     /* FLOAT */
     const char *default_text; /* STRING */
-    const char *aliases;     /* other spellings, space separated, or NULL */
-    const char *help;        /* one line */
+    const char *aliases;      /* other spellings, space separated, or NULL */
+    const char *help;         /* one line */
 } fattn_field;
 
 typedef struct fattn_operator {

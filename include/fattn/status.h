@@ -25,7 +25,8 @@ typedef enum fattn_status {
 /* "FATTN_E_SHAPE" and so on; never NULL. */
 FATTN_API const char *fattn_status_name(fattn_status status);
 
-/* The sentence of the last failure on the calling thread: argument, value, rule, nearest valid call.
+/* The sentence of the last failure on the calling thread: argument, value, rule, nearest valid
+ * call.
  * "" when nothing has failed yet. Valid until the next fattn call on this thread; never NULL. */
 FATTN_API const char *fattn_error_message(void);
 

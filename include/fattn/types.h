@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* types.h — the nouns every public header shares: element types, tensors, lists.
  *
- * All of them are plain data. A tensor is borrowed for the duration of one call and never stored. */
+ * All of them are plain data. A tensor is borrowed for the duration of one call and never stored.
+ */
 #ifndef FATTN_TYPES_H
 #define FATTN_TYPES_H
 
@@ -64,8 +65,8 @@ typedef struct fattn_tensor {
     int64_t strides[FATTN_MAX_RANK];
 } fattn_tensor;
 
-/* A contiguous (row-major) tensor over `data`. `shape` has `rank` entries, 0 <= rank <= 8; any other
- * rank gives a tensor of rank -1, which every operator refuses. */
+/* A contiguous (row-major) tensor over `data`. `shape` has `rank` entries, 0 <= rank <= 8; any
+ * other rank gives a tensor of rank -1, which every operator refuses. */
 FATTN_API fattn_tensor fattn_tensor_contiguous(void *data, fattn_dtype dtype, int rank,
                                                const int64_t *shape);
 

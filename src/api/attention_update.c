@@ -124,7 +124,8 @@ static double merged_element(const merge *m, int64_t r, int64_t d, const double 
     for (int64_t i = 0; i < m->n_parts; i++) {
         if (weight[i] == 0) continue; /* may hold anything, NaN included */
         const fattn_tensor *part = m->args->local_out.data[i];
-        total += weight[i] * element_load(part->data, part->dtype, r * part->strides[0] + d * part->strides[1]);
+        total += weight[i] *
+                 element_load(part->data, part->dtype, r * part->strides[0] + d * part->strides[1]);
     }
     return total / sum;
 }
@@ -139,10 +140,10 @@ static void merge_row(const merge *m, int64_t r)
 
     for (int64_t d = 0; d < m->columns; d++)
         element_store(out->data, out->dtype, r * out->strides[0] + d * out->strides[1],
-                  nothing ? empty_out : merged_element(m, r, d, weight, sum));
+                      nothing ? empty_out : merged_element(m, r, d, weight, sum));
     if (lse_out && m->args->update_type == 1)
         element_store(lse_out->data, lse_out->dtype, r * lse_out->strides[0],
-                  nothing ? empty_lse : largest + MUTANT(69, log(sum), sum));
+                      nothing ? empty_lse : largest + MUTANT(69, log(sum), sum));
 }
 
 static void merge_item(void *arg, int64_t item, int worker)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* caches.c — key, value and key_rope as block caches (spec inference 3.1). Rank 3 is [blocks, rows, Nkv*D], rank 4
- * [blocks, Nkv, rows, D], rank 5 the chunked NZ form; all three caches of a call have the same rank. */
+/* caches.c — key, value and key_rope as block caches (spec inference 3.1). Rank 3 is [blocks, rows,
+ * Nkv*D], rank 4 [blocks, Nkv, rows, D], rank 5 the chunked NZ form; all three caches of a call
+ * have the same rank. */
 #include <string.h>
 
 #include "api/inputs.h"
@@ -9,7 +10,8 @@
 
 enum { NZ_RANK = 5 };
 
-/* Which way round a rank-4 cache lies: [blocks, Nkv, rows, D] unless only [blocks, rows, Nkv, D] fits. */
+/* Which way round a rank-4 cache lies: [blocks, Nkv, rows, D] unless only [blocks, rows, Nkv, D]
+ * fits. */
 static const char *rank4_letters(const fattn_inputs *in, int64_t block_size)
 {
     const fattn_tensor *k = in->key;
@@ -38,7 +40,8 @@ static const char *cache_letters(fattn_context *context, const fattn_inputs *in,
 static fattn_status read_one(fattn_axes *axes, const char *letters, const fattn_tensor *cache,
                              int64_t heads, const char *name)
 {
-    return letters ? layout_read(axes, letters, cache, heads, name) : layout_read_nz(axes, cache, name);
+    return letters ? layout_read(axes, letters, cache, heads, name)
+                   : layout_read_nz(axes, cache, name);
 }
 
 static fattn_status read_heads(fattn_inputs *in, const char *letters)

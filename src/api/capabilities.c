@@ -27,7 +27,8 @@ static const int64_t sparse_modes[OPERATOR_COUNT] = {
     [OP_FUSED_INFER] = MODES_0_TO_4,
     [OP_FUSED_INFER_V2] = MODES_0_TO_4 | MODE_TREE,
 };
-_Static_assert((int)OPERATOR_COUNT <= (int)FATTN_CAPABILITY_OPERATORS, "a set has room for all of them");
+_Static_assert((int)OPERATOR_COUNT <= (int)FATTN_CAPABILITY_OPERATORS,
+               "a set has room for all of them");
 
 const char *fattn_version(void) { return FATTN_VERSION_STRING; }
 
@@ -81,8 +82,7 @@ static void add_tensors(const fattn_operator *op, const void *args, fattn_memory
         if (f->kind == FATTN_FIELD_TENSORS_IN) {
             const fattn_tensor_array *list = value;
             for (int64_t k = 0; k < list->count; k++)
-                estimate->input_bytes =
-                    add_sat(estimate->input_bytes, tensor_bytes(list->data[k]));
+                estimate->input_bytes = add_sat(estimate->input_bytes, tensor_bytes(list->data[k]));
         } else if (f->kind == FATTN_FIELD_TENSOR_IN || f->kind == FATTN_FIELD_TENSOR_INOUT) {
             estimate->input_bytes =
                 add_sat(estimate->input_bytes, tensor_bytes(*(const fattn_tensor *const *)value));
@@ -106,8 +106,8 @@ static fattn_status standard_bytes(fattn_context *context, const fattn_translato
     return status;
 }
 
-fattn_status fattn_estimate_memory(fattn_context *context, const fattn_operator *op, const void *args,
-                                   fattn_memory_estimate *estimate)
+fattn_status fattn_estimate_memory(fattn_context *context, const fattn_operator *op,
+                                   const void *args, fattn_memory_estimate *estimate)
 {
     REQUIRE(op, FATTN_E_ARG, "estimate_memory: op is NULL; fattn_operator_find() gives one");
     REQUIRE(estimate && estimate->size == sizeof *estimate, FATTN_E_ARG,

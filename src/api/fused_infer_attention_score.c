@@ -6,9 +6,9 @@
 #include "base/mutant.h"
 
 /* Every layout of the family; v2 takes the same. X_Y: queries in X, the output in Y. */
-const char *const infer_layouts[] = {"BSH",       "BSND",      "BNSD",      "TND",       "NTD",
-                                     "NSD",       "BNSD_BSND", "BSH_BNSD",  "BSND_BNSD", "NTD_TND",
-                                     "TND_NTD",   "BSH_NBSD",  "BSND_NBSD", "BNSD_NBSD", NULL};
+const char *const infer_layouts[] = {"BSH",     "BSND",      "BNSD",      "TND",       "NTD",
+                                     "NSD",     "BNSD_BSND", "BSH_BNSD",  "BSND_BNSD", "NTD_TND",
+                                     "TND_NTD", "BSH_NBSD",  "BSND_NBSD", "BNSD_NBSD", NULL};
 
 static infer_args normal_form(const fattn_fused_infer_attention_score_args *a)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fused_infer_attention_score_v2.c — unified inference, v2 (spec inference 9, 10): v1 under other names, with
- * learnable_sink and the tree mask, without left padding and shared prefix. */
+/* fused_infer_attention_score_v2.c — unified inference, v2 (spec inference 9, 10): v1 under other
+ * names, with learnable_sink and the tree mask, without left padding and shared prefix. */
 #include "api/infer.h"
 #include "api/operator.h"
 #include "base/mutant.h"
@@ -76,16 +76,17 @@ void fattn_fused_infer_attention_score_v2_args_init(fattn_fused_infer_attention_
     operator_args_init(&operator_fused_infer_attention_score_v2, args);
 }
 
-fattn_status fattn_fused_infer_attention_score_v2(fattn_context *context,
-                                               const fattn_fused_infer_attention_score_v2_args *args)
+fattn_status
+fattn_fused_infer_attention_score_v2(fattn_context *context,
+                                     const fattn_fused_infer_attention_score_v2_args *args)
 {
     return exec_call(context, &translator_fused_infer_attention_score_v2, args);
 }
 
 fattn_status
 fattn_fused_infer_attention_score_v2_shapes(fattn_context *context,
-                                         const fattn_fused_infer_attention_score_v2_args *args,
-                                         fattn_tensor *outputs)
+                                            const fattn_fused_infer_attention_score_v2_args *args,
+                                            fattn_tensor *outputs)
 {
     TRY(context_resolve(&context));
     TRY(exec_args_check(context, &translator_fused_infer_attention_score_v2, args, ARGS_SHAPES));
@@ -99,8 +100,10 @@ fattn_status fattn_fused_infer_attention_score_v2_workspace(
     return exec_workspace(context, &translator_fused_infer_attention_score_v2, args, bytes);
 }
 
-fattn_status fattn_fused_infer_attention_score_v2_plan(
-    fattn_context *context, const fattn_fused_infer_attention_score_v2_args *args, fattn_plan **plan)
+fattn_status
+fattn_fused_infer_attention_score_v2_plan(fattn_context *context,
+                                          const fattn_fused_infer_attention_score_v2_args *args,
+                                          fattn_plan **plan)
 {
     return exec_plan(context, &translator_fused_infer_attention_score_v2, args, plan);
 }

@@ -22,7 +22,7 @@ typedef struct fusion_call {
     bool dense_mask;  /* the mask's content takes part */
     bool mask_blocks; /* T x T form: a sequence reads the block at its own origin */
     int64_t mask_batch_stride, mask_row_stride;
-    int64_t special;  /* sequence that modes 7 and 8 give the band to, -1 = none */
+    int64_t special; /* sequence that modes 7 and 8 give the band to, -1 = none */
 
     /* fusion_bias.c */
     int64_t bias_batch_stride, bias_head_stride, bias_row_stride; /* 4-D forms */

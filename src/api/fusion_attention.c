@@ -280,8 +280,8 @@ static void finish(const void *args, const fattn_problem *problem)
     if (a->numels) *a->numels = count_pairs(problem);
 }
 
-static fattn_status refused(const fattn_context *context, const fattn_operator *op, const void *args,
-                            fattn_status status)
+static fattn_status refused(const fattn_context *context, const fattn_operator *op,
+                            const void *args, fattn_status status)
 {
     (void)op, (void)args;
     return strict_refused(&strict_fusion, context, status);
@@ -320,7 +320,8 @@ fattn_status fattn_fusion_attention_shapes(fattn_context *context,
     warn_hold(&warnings);
     const fattn_status status = fusion_read(context, args, &call);
     warn_settle(&warnings, context, status);
-    if (status != FATTN_OK) return exec_refused(context, &translator_fusion_attention, args, status);
+    if (status != FATTN_OK)
+        return exec_refused(context, &translator_fusion_attention, args, status);
     outputs[0] = inputs_output(&call.in);
     outputs[1] = outputs[2] = stats_shape(&call.in);
     return FATTN_OK;

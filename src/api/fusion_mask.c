@@ -39,7 +39,8 @@ static fattn_status check_mode(const fusion_call *call)
     const int64_t mode = call->args->sparse_mode;
     REQUIRE(mode >= 0 && mode <= 8, FATTN_E_ARG, "sparse_mode: %lld is not in 0..8", LL(mode));
     REQUIRE(call->in.packed || mode <= 6, FATTN_E_ARG,
-            "sparse_mode: %lld is for input_layout TND only; %s takes 0..6: %d is the same mask without the band",
+            "sparse_mode: %lld is for input_layout TND only; %s takes 0..6: %d is the same mask "
+            "without the band",
             LL(mode), call->in.letters, mode == 7 ? 3 : 2);
     REQUIRE(!call->in.packed || mode != 5, FATTN_E_ARG,
             "sparse_mode: 5 is not defined for input_layout TND; use 6");
@@ -69,7 +70,8 @@ static void settle_without_mask(fusion_call *call)
         LL(a->sparse_mode));
 }
 
-/* Mode 5 takes everything from its mask; to the device a list of the wrong length is then absent. */
+/* Mode 5 takes everything from its mask; to the device a list of the wrong length is then absent.
+ */
 static bool prefix_wasted(const fusion_call *call)
 {
     return call->context->strict && call->mode == 5 && call->dense_mask &&
@@ -103,8 +105,8 @@ static fattn_status check_prefix_value(const fusion_call *call, int64_t b, int64
 {
     const int64_t q_len = fusion_q_len(call, b), kv_len = fusion_kv_len(call, b);
     REQUIRE(value >= 0 && value <= kv_len, FATTN_E_ARG,
-            "prefix: entry %lld is %lld; with %lld queries and %lld keys it must be in 0..%lld", LL(b),
-            LL(value), LL(q_len), LL(kv_len), LL(kv_len));
+            "prefix: entry %lld is %lld; with %lld queries and %lld keys it must be in 0..%lld",
+            LL(b), LL(value), LL(q_len), LL(kv_len), LL(kv_len));
     return FATTN_OK;
 }
 
@@ -113,9 +115,10 @@ static fattn_status check_prefix(const fusion_call *call)
     const fattn_int_array prefix = call->args->prefix;
     const bool given = list_given(prefix);
     if (prefix_wasted(call)) {
-        context_warn(call->context, WARN_PREFIX_IGNORED,
-                     "prefix: ignored; it has %lld entries for a batch of %lld, and atten_mask says it all",
-                     LL(prefix.count), LL(call->n_batch));
+        context_warn(
+            call->context, WARN_PREFIX_IGNORED,
+            "prefix: ignored; it has %lld entries for a batch of %lld, and atten_mask says it all",
+            LL(prefix.count), LL(call->n_batch));
         return FATTN_OK;
     }
     if (!uses_prefix(call)) {
@@ -183,7 +186,8 @@ static fattn_status check_compressed(const fusion_call *call)
     const bool rank_fits =
         m->rank == 2 || (m->rank == 4 && (m->shape[0] == 1 || m->shape[0] == call->n_batch) &&
                          (m->shape[1] == 1 || m->shape[1] == call->in.n_heads));
-    REQUIRE(rank_fits && m->shape[last - 1] == rows && m->shape[last] == MASK_COMPRESSED, FATTN_E_SHAPE,
+    REQUIRE(rank_fits && m->shape[last - 1] == rows && m->shape[last] == MASK_COMPRESSED,
+            FATTN_E_SHAPE,
             "atten_mask: %s; sparse_mode %lld takes the compressed mask [%lld,%d] whatever the "
             "lengths (or "
             "none); a mask per query and key belongs to sparse_mode 1",

@@ -49,12 +49,11 @@ static void bind(const void *args, fattn_ptrs *ptrs)
     infer_bind(&normal, ptrs);
 }
 
-const fattn_translator translator_incre_flash_attention = {
-    .op = &operator_incre_flash_attention,
-    .layouts = layout_names,
-    .translate = translate,
-    .bind = bind,
-    .refused = infer_refused};
+const fattn_translator translator_incre_flash_attention = {.op = &operator_incre_flash_attention,
+                                                           .layouts = layout_names,
+                                                           .translate = translate,
+                                                           .bind = bind,
+                                                           .refused = infer_refused};
 
 void fattn_incre_flash_attention_args_init(fattn_incre_flash_attention_args *args)
 {

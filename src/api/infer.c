@@ -21,8 +21,8 @@ const fattn_tensor *infer_beside(const fattn_tensor *tensor, const fattn_tensor 
     return empty ? inputs_optional(tensor) : infer_optional(tensor);
 }
 
-/* Layouts of the device's decode branch: BSH, BSND, BNSD with the result like the query or N first; the packed
- * ones that begin with T. */
+/* Layouts of the device's decode branch: BSH, BSND, BNSD with the result like the query or N first;
+ * the packed ones that begin with T. */
 static bool layout_decodes(const fattn_inputs *in)
 {
     const char *const letters[] = {"BSH", "BNSD", "BSND"};
@@ -39,10 +39,12 @@ static void find_branch(infer_call *call)
     const fattn_inputs *in = &call->in;
     const bool decodes = layout_decodes(in);
     call->one_row = !in->packed && in->q.s == 1;
-    call->decode = call->one_row && call->args->route != ROUTE_PREFILL && decodes && !in->query_rope;
-    call->mla = call->args->route == ROUTE_BY_SHAPE && decodes && in->query_rope &&
-                in->q.d == MLA_HEAD_DIM &&
-                (in->packed || in->q.s <= INFER_MLA_ROWS || call->args->sparse_mode == INFER_MODE_BAND);
+    call->decode =
+        call->one_row && call->args->route != ROUTE_PREFILL && decodes && !in->query_rope;
+    call->mla =
+        call->args->route == ROUTE_BY_SHAPE && decodes && in->query_rope &&
+        in->q.d == MLA_HEAD_DIM &&
+        (in->packed || in->q.s <= INFER_MLA_ROWS || call->args->sparse_mode == INFER_MODE_BAND);
 }
 
 /* key and value, or a list of each. */
@@ -57,7 +59,8 @@ static fattn_status check_given(const infer_args *a)
             "%s: missing; key_list and value_list come together",
             a->key_list.count > 0 ? "value_list" : "key_list");
     REQUIRE(lists || (a->key && a->value), FATTN_E_ARG,
-            "%s: missing; give key and value, or key_list and value_list", a->key ? "value" : "key");
+            "%s: missing; give key and value, or key_list and value_list",
+            a->key ? "value" : "key");
     return FATTN_OK;
 }
 
@@ -114,8 +117,8 @@ static fattn_status check_inner_precise(const infer_call *call)
     const bool last_bits = call->context->strict && strict_prefill(call) && value > 4;
     REQUIRE(call->args->route != ROUTE_DECODE || (value >= 0 && value <= 1), FATTN_E_ARG,
             "inner_precise: %lld is not in 0..1; incre_flash_attention takes no other", LL(value));
-    REQUIRE((value >= 0 && value <= 3) || last_bits, FATTN_E_ARG, "inner_precise: %lld is not in 0..3",
-            LL(value));
+    REQUIRE((value >= 0 && value <= 3) || last_bits, FATTN_E_ARG,
+            "inner_precise: %lld is not in 0..3", LL(value));
     return FATTN_OK;
 }
 
@@ -130,7 +133,8 @@ static bool rounds_scores(const infer_call *call)
 fattn_status infer_refused(const fattn_context *context, const fattn_operator *op, const void *args,
                            fattn_status status)
 {
-    if (context->strict && status == FATTN_E_UNSUPPORTED) status = infer_not_quantised(op, args, status);
+    if (context->strict && status == FATTN_E_UNSUPPORTED)
+        status = infer_not_quantised(op, args, status);
     return strict_refused(&strict_infer, context, status);
 }
 
@@ -161,7 +165,8 @@ fattn_status infer_translate(fattn_context *context, const infer_args *args, fat
                              fattn_problem *problem)
 {
     const infer_args a = without_single_lists(args);
-    const bool any_shape = !context->strict || a.route == ROUTE_BY_SHAPE; /* spec 8: callers hold other views */
+    const bool any_shape =
+        !context->strict || a.route == ROUTE_BY_SHAPE; /* spec 8: callers hold other views */
     infer_call call;
     TRY(infer_read(context, &a, &call));
     problem->scale = a.scale;

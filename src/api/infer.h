@@ -48,20 +48,24 @@ typedef struct infer_call {
     fattn_inputs in;
     bool empty;   /* the query has no elements: how the rest fits is not looked at */
     bool one_row; /* one query row, not packed: without rope, modes 2 and 3 let it see every key */
-    bool decode;  /* the device's decode branch for one row without rope: sparse parameters are ignored */
+    bool decode;  /* the device's decode branch for one row without rope: sparse parameters are
+                     ignored */
     bool mla;     /* the device's decode branch for D = 512 with rope parts */
     int64_t n_batch;
-    int64_t kv_room; /* keys of its own a sequence may have: Skv, or columns of the block table * block size */
+    int64_t kv_room; /* keys of its own a sequence may have: Skv, or columns of the block table *
+                        block size */
     int64_t shared_len;
-    fattn_lengths q, kv;        /* of the sequences' own rows and keys */
-    bool q_padded, kv_padded;   /* left padding: a sequence ends q_padding, kv_padding rows before the end */
+    fattn_lengths q, kv; /* of the sequences' own rows and keys */
+    bool q_padded,
+        kv_padded; /* left padding: a sequence ends q_padding, kv_padding rows before the end */
     int64_t q_padding, kv_padding;
 
     /* infer_mask.c */
     const fattn_tensor *mask; /* atten_mask, NULL when absent or empty */
     int64_t mode;             /* what mask_translate() gets */
     bool dense_mask, tree;
-    int64_t mask_batch_stride, mask_row_stride, mask_next; /* mask_next: cells of a flat tree mask used up */
+    int64_t mask_batch_stride, mask_row_stride,
+        mask_next;       /* mask_next: cells of a flat tree mask used up */
     bool first_key_only; /* strict decode, mode 3 or 4 with the 2048 mask: row 0 of it is applied */
     int64_t window;      /* strict decode: only the last `window` keys; INT64_MAX = all */
 } infer_call;
@@ -76,20 +80,23 @@ fattn_status infer_refused(const fattn_context *context, const fattn_operator *o
                            fattn_status status);
 void infer_bind(const infer_args *args, fattn_ptrs *ptrs);
 
-/* An optional tensor of these operators: NULL when absent or without elements (spec 0.6). atten_mask
- * is left to infer_mask(), which knows whether there is anything to mask. */
+/* An optional tensor of these operators: NULL when absent or without elements (spec 0.6).
+ * atten_mask is left to infer_mask(), which knows whether there is anything to mask. */
 const fattn_tensor *infer_optional(const fattn_tensor *tensor);
-/* The same for a tensor that goes with `other`: without elements it stays where the other is as empty. */
+/* The same for a tensor that goes with `other`: without elements it stays where the other is as
+ * empty. */
 const fattn_tensor *infer_beside(const fattn_tensor *tensor, const fattn_tensor *other);
 
 /* Layouts of unified inference, NULL-terminated. */
 extern const char *const infer_layouts[];
-/* softmax_lse without its flag: 0 where it is fp32 [1], as shapes() says; any other dummy is left alone. */
+/* softmax_lse without its flag: 0 where it is fp32 [1], as shapes() says; any other dummy is left
+ * alone. */
 void infer_no_lse(const fattn_tensor *lse);
 
 /* ---- parts of the translation, in this order ---- */
 
-/* infer_empty.c: is there nothing to compute? Then the answer's shape is all that is read of key and value. */
+/* infer_empty.c: is there nothing to compute? Then the answer's shape is all that is read of key
+ * and value. */
 bool infer_no_query(const infer_args *args);
 fattn_status infer_read_empty(infer_call *call);
 
@@ -101,8 +108,8 @@ int64_t infer_kv_start(const infer_call *call, int64_t b);
 /* Columns that a mask or bias needs: shared prefix, then the longest reach of a sequence's keys. */
 int64_t infer_kv_reach(const infer_call *call);
 
-/* infer_mask.c: sparse_mode, tokens, atten_mask; then band and mask cells of a sequence whose lengths are set, to
- * be called for b ascending, empty sequences included. */
+/* infer_mask.c: sparse_mode, tokens, atten_mask; then band and mask cells of a sequence whose
+ * lengths are set, to be called for b ascending, empty sequences included. */
 fattn_status infer_mask(infer_call *call, fattn_problem *problem);
 void infer_mask_seq(infer_call *call, int64_t b, fattn_seq *seq);
 

@@ -28,14 +28,14 @@ fattn_status infer_bias(const infer_call *call, fattn_problem *problem)
     REQUIRE(pse->dtype == dtype, FATTN_E_DTYPE, "pse_shift: dtype %s; it must be query's, %s",
             fattn_dtype_name(pse->dtype), fattn_dtype_name(dtype));
     bool fits = pse->rank == 4 && (pse->shape[0] == 1 || pse->shape[0] == call->n_batch) &&
-                (pse->shape[1] == heads || pse->shape[1] == 1) &&
-                pse->shape[3] >= cols;
+                (pse->shape[1] == heads || pse->shape[1] == 1) && pse->shape[3] >= cols;
     REQUIRE(!call->decode || (fits && pse->shape[2] == 1), FATTN_E_SHAPE,
-            "pse_shift: %s; with one query row it must be [1|%lld,1|%lld,1,>=%lld] (batch, heads, queries, keys)",
+            "pse_shift: %s; with one query row it must be [1|%lld,1|%lld,1,>=%lld] (batch, heads, "
+            "queries, keys)",
             shape, LL(call->n_batch), LL(heads), LL(cols));
     REQUIRE(call->decode || (fits && pse->shape[2] >= rows), FATTN_E_SHAPE,
-            "pse_shift: %s; it must be [1|%lld,1|%lld,>=%lld,>=%lld] (batch, heads, queries, keys)", shape,
-            LL(call->n_batch), LL(heads), LL(rows), LL(cols));
+            "pse_shift: %s; it must be [1|%lld,1|%lld,>=%lld,>=%lld] (batch, heads, queries, keys)",
+            shape, LL(call->n_batch), LL(heads), LL(rows), LL(cols));
     problem->bias =
         (fattn_bias){.kind = BIAS_TENSOR, .dtype = dtype, .col_stride = pse->strides[3]};
     return FATTN_OK;
@@ -47,8 +47,8 @@ void infer_bias_seq(const infer_call *call, int64_t b, fattn_seq *seq)
     if (!pse) return;
     const int64_t row = call->q_padded ? infer_q_start(call, b) : 0;
     const int64_t col = call->kv_padded ? infer_kv_start(call, b) : 0;
-    seq->bias_base = (MUTANT(134, pse->shape[0] > 1, false) ? b * pse->strides[0] : 0) + row * pse->strides[2] +
-                     col * pse->strides[3];
+    seq->bias_base = (MUTANT(134, pse->shape[0] > 1, false) ? b * pse->strides[0] : 0) +
+                     row * pse->strides[2] + col * pse->strides[3];
     seq->bias_head_stride = pse->shape[1] > 1 ? pse->strides[1] : 0;
     seq->bias_row_stride = pse->strides[2];
 }

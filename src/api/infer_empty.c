@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* infer_empty.c — a query without elements is answered at once, with outputs that have none either (spec
- * inference 11.1): ranks of a data-parallel job that have nothing to do make such calls, with whatever else is at
- * hand. The form of every argument, layout, rank and heads of the query, the scale and the outputs are checked; how
- * keys, lengths, masks and modes fit is not. */
+/* infer_empty.c — a query without elements is answered at once, with outputs that have none either
+ * (spec inference 11.1): ranks of a data-parallel job that have nothing to do make such calls, with
+ * whatever else is at hand. The form of every argument, layout, rank and heads of the query, the
+ * scale and the outputs are checked; how keys, lengths, masks and modes fit is not. */
 #include <string.h>
 
 #include "api/infer.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* infer_lengths.c — how many rows and keys every sequence has and where they begin: length lists, block
- * table, left padding, shared prefix (spec inference 2.2, 3). */
+/* infer_lengths.c — how many rows and keys every sequence has and where they begin: length lists,
+ * block table, left padding, shared prefix (spec inference 2.2, 3). */
 #include <string.h>
 
 #include "api/infer.h"
@@ -8,7 +8,8 @@
 #include "base/ints.h"
 #include "base/mutant.h"
 
-/* ---- block table -------------------------------------------------------------------------------- */
+/* ---- block table --------------------------------------------------------------------------------
+ */
 
 static fattn_status read_table(infer_call *call, fattn_problem *problem)
 {
@@ -50,7 +51,8 @@ static fattn_status read_paged_lengths(infer_call *call, fattn_length_list *kv, 
     return lengths_per_batch(call->context, arena, kv, call->n_batch, NULL, &call->kv);
 }
 
-/* ---- dense and packed --------------------------------------------------------------------------- */
+/* ---- dense and packed ---------------------------------------------------------------------------
+ */
 
 static fattn_status read_packed(infer_call *call, fattn_problem *problem, fattn_arena *arena)
 {
@@ -98,7 +100,8 @@ static fattn_status read_dense(infer_call *call, fattn_problem *problem, fattn_a
     call->kv_room = kv.total = call->in.k.s;
     q.total = call->in.q.s;
     if (call->decode || (call->mla && call->one_row))
-        q.list = (fattn_int_array){NULL, 0}; /* one row: ignored (spec 11.2); strict MLA refuses it later */
+        q.list = (fattn_int_array){
+            NULL, 0}; /* one row: ignored (spec 11.2); strict MLA refuses it later */
     TRY(check_one_sequence(call, &q));
     TRY(check_one_sequence(call, &kv));
     if (call->in.paged) TRY(read_table(call, problem));
@@ -108,15 +111,16 @@ static fattn_status read_dense(infer_call *call, fattn_problem *problem, fattn_a
     return call->in.listed ? cut_to_list(call) : FATTN_OK;
 }
 
-/* ---- left padding ------------------------------------------------------------------------------- */
+/* ---- left padding -------------------------------------------------------------------------------
+ */
 
 /* The one number in the tensor; 0 while only sizes are asked for. */
 static fattn_status read_padding_size(const fattn_tensor *size, const char *name, int64_t *rows)
 {
     char shape[TEXT_SIZE];
     REQUIRE((size->dtype == FATTN_I64 || size->dtype == FATTN_I32) && tensor_elements(size) == 1,
-            FATTN_E_SHAPE, "%s: %s; it must be one i64 or i32, the number of rows behind the data", name,
-            tensor_print(size, shape, sizeof shape));
+            FATTN_E_SHAPE, "%s: %s; it must be one i64 or i32, the number of rows behind the data",
+            name, tensor_print(size, shape, sizeof shape));
     int64_t wide = 0;
     int32_t narrow = 0;
     if (size->data && size->dtype == FATTN_I64) memcpy(&wide, size->data, sizeof wide);
@@ -125,27 +129,31 @@ static fattn_status read_padding_size(const fattn_tensor *size, const char *name
     return FATTN_OK;
 }
 
-/* Data that would begin before the tensor: an error in prefill; in decode the device writes zeros. */
+/* Data that would begin before the tensor: an error in prefill; in decode the device writes zeros.
+ */
 static fattn_status check_padding(infer_call *call, const char *name, fattn_lengths *lengths,
                                   int64_t total, int64_t padding)
 {
     for (int64_t b = 0; b < call->n_batch; b++) {
         const int64_t room = total - padding;
         if (call->decode && lengths->length[b] > room) lengths->length[b] = 0;
-        REQUIRE(lengths->length[b] <= i64_max(room, 0) || lengths->length[b] == 0, FATTN_E_ARG,
-                "%s: %lld leaves room for %lld of the %lld rows of batch entry %lld; give at most %lld", name,
-                LL(padding), LL(i64_max(room, 0)), LL(lengths->length[b]), LL(b),
-                LL(total - lengths->length[b]));
+        REQUIRE(
+            lengths->length[b] <= i64_max(room, 0) || lengths->length[b] == 0, FATTN_E_ARG,
+            "%s: %lld leaves room for %lld of the %lld rows of batch entry %lld; give at most %lld",
+            name, LL(padding), LL(i64_max(room, 0)), LL(lengths->length[b]), LL(b),
+            LL(total - lengths->length[b]));
     }
     return FATTN_OK;
 }
 
-/* The device's decode branch goes on without the padding where it cannot apply it; prefill refuses. */
+/* The device's decode branch goes on without the padding where it cannot apply it; prefill refuses.
+ */
 static bool padding_applies(infer_call *call, const char *name, const fattn_length_list *lengths)
 {
     if (!call->in.paged && !call->in.listed && list_given(lengths->list)) return true;
     context_warn(call->context, WARN_PADDING_IGNORED,
-                 "%s: ignored, as on the device: in decode it needs %s, and neither block_table nor a tensor list",
+                 "%s: ignored, as on the device: in decode it needs %s, and neither block_table "
+                 "nor a tensor list",
                  name, lengths->name);
     return false;
 }
@@ -153,8 +161,8 @@ static bool padding_applies(infer_call *call, const char *name, const fattn_leng
 static fattn_status refuse_padding(const infer_call *call, const char *name,
                                    const fattn_length_list *lengths)
 {
-    REQUIRE(!call->in.packed, FATTN_E_ARG,
-            "%s: input_layout %s has no padding; leave it out", name, call->in.letters);
+    REQUIRE(!call->in.packed, FATTN_E_ARG, "%s: input_layout %s has no padding; leave it out", name,
+            call->in.letters);
     REQUIRE(!call->in.key_shared, FATTN_E_ARG,
             "%s: given together with key_shared_prefix; leave one of them out", name);
     REQUIRE(call->decode || (!call->in.paged && !call->in.listed), FATTN_E_ARG,
@@ -181,7 +189,8 @@ static fattn_status read_padding(infer_call *call)
     return check_padding(call, "kv_padding_size", &call->kv, call->in.k.s, call->kv_padding);
 }
 
-/* ---- shared prefix ------------------------------------------------------------------------------ */
+/* ---- shared prefix ------------------------------------------------------------------------------
+ */
 
 static fattn_status read_prefix(infer_call *call, fattn_problem *problem)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* infer_mask.c — sparse_mode 0..4 and atten_mask of the inference operators (spec inference 1.3, 1.4;
- * one query row: docs/masks.md). Mode 9: infer_tree.c.
+/* infer_mask.c — sparse_mode 0..4 and atten_mask of the inference operators (spec
+ * inference 1.3, 1.4; one query row: docs/masks.md). Mode 9: infer_tree.c.
  *
  * With one query row the device's decode branch ignores sparse_mode. By default modes 2 and 3 then
  * let the row see every key and mode 4 keeps its band; strict does what the device does, odd
@@ -28,15 +28,18 @@ static int64_t longest(const infer_call *call)
 /* Rows and columns a full-size mask must have. */
 static int64_t rows_needed(const infer_call *call) { return call->one_row ? 1 : call->in.q.s; }
 
-static int64_t all_cols(const infer_call *call) { return i64_add_sat(call->kv_room, call->shared_len); }
+static int64_t all_cols(const infer_call *call)
+{
+    return i64_add_sat(call->kv_room, call->shared_len);
+}
 
 static int64_t cols_needed(const infer_call *call)
 {
     return call->in.paged ? infer_kv_reach(call) : all_cols(call);
 }
 
-/* The mask of the call. One without elements is absent (spec 0.6), unless keys are what is missing: then it is
- * the full-size mask of nothing. Packed sequences have no full-size mask. */
+/* The mask of the call. One without elements is absent (spec 0.6), unless keys are what is missing:
+ * then it is the full-size mask of nothing. Packed sequences have no full-size mask. */
 static const fattn_tensor *mask_of(const infer_call *call)
 {
     const fattn_tensor *m = call->args->atten_mask;
@@ -94,18 +97,15 @@ static fattn_status read_decode_mask(infer_call *call, fattn_problem *problem)
     const int last = m->rank - 1;
     char shape[TEXT_SIZE];
     bool fits = m->rank >= 2 && m->rank <= 4 && m->shape[last] >= cols;
-    if (fits)
-        fits =
-            m->shape[0] == batch || m->shape[0] == 1 || (batch == 1 && m->rank == 2);
+    if (fits) fits = m->shape[0] == batch || m->shape[0] == 1 || (batch == 1 && m->rank == 2);
     if (fits && m->rank == 4) fits = m->shape[1] == 1;
-    if (fits && m->rank > 2)
-        fits = m->shape[last - 1] >= 1;
-    REQUIRE(
-        fits, FATTN_E_SHAPE,
-        "atten_mask: %s; with one query row per batch it must be [1|%lld,>=%lld], [1|%lld,1,>=%lld] or "
-        "[1|%lld,1,1,>=%lld] (batch, keys)",
-        tensor_print(m, shape, sizeof shape), LL(batch), LL(cols), LL(batch), LL(cols), LL(batch),
-        LL(cols));
+    if (fits && m->rank > 2) fits = m->shape[last - 1] >= 1;
+    REQUIRE(fits, FATTN_E_SHAPE,
+            "atten_mask: %s; with one query row per batch it must be [1|%lld,>=%lld], "
+            "[1|%lld,1,>=%lld] or "
+            "[1|%lld,1,1,>=%lld] (batch, keys)",
+            tensor_print(m, shape, sizeof shape), LL(batch), LL(cols), LL(batch), LL(cols),
+            LL(batch), LL(cols));
     use_mask(call, problem, m->shape[0] == batch && batch > 1, -1);
     return FATTN_OK;
 }
@@ -137,8 +137,8 @@ static fattn_status check_compressed(const infer_call *call)
 /* ---- tokens -------------------------------------------------------------------------------------
  */
 
-/* The device refuses more; what remains is well defined and computed. Of empty bands it only minds those with
- * a negative next_tokens, unless the tokens are packed (spec 11.4). */
+/* The device refuses more; what remains is well defined and computed. Of empty bands it only minds
+ * those with a negative next_tokens, unless the tokens are packed (spec 11.4). */
 static fattn_status check_tokens(const infer_call *call)
 {
     const int64_t pre = call->args->pre_tokens, next = call->args->next_tokens;
@@ -155,7 +155,8 @@ static fattn_status check_tokens(const infer_call *call)
     return FATTN_OK;
 }
 
-/* Mode 0 counts its tokens from the upper left corner; with left padding the device ignores them. */
+/* Mode 0 counts its tokens from the upper left corner; with left padding the device ignores them.
+ */
 static bool ignores_tokens(const infer_call *call)
 {
     return call->mode == 0 && (call->q_padded || call->kv_padded);
@@ -216,7 +217,8 @@ static void warn_one_row_causal(const infer_call *call)
 {
     if (refuses_one_row(call))
         context_warn(call->context, WARN_DECODE_SPARSE_MODE,
-                     "sparse_mode: 2 with one query row lets it see every key; the device refuses one row in "
+                     "sparse_mode: 2 with one query row lets it see every key; the device refuses "
+                     "one row in "
                      "input_layout BNSD_BSND");
     else
         context_warn(
@@ -233,9 +235,9 @@ static fattn_status settle_prefill(infer_call *call, fattn_problem *problem)
         TRY(settle_without_mask(call));
     if (ignores_tokens(call)) warn_ignored_tokens(call, "with left padding");
     if ((call->mode == 0 && !ignores_tokens(call)) || call->mode == 4) TRY(check_tokens(call));
-    if (!call->one_row || call->in.query_rope || call->context->strict || call->mode != 2) return FATTN_OK;
-    if (call->mask)
-        warn_one_row_causal(call);
+    if (!call->one_row || call->in.query_rope || call->context->strict || call->mode != 2)
+        return FATTN_OK;
+    if (call->mask) warn_one_row_causal(call);
     call->mode = MODE_ALL;
     return FATTN_OK;
 }
@@ -248,13 +250,14 @@ static bool hidden_window(const infer_call *call)
 {
     const infer_args *a = call->args;
     const fattn_dtype dtype = a->query->dtype;
-    const bool bsh = strcmp(call->in.letters, "BSH") == 0 && strcmp(call->in.out_letters, "BSH") == 0;
+    const bool bsh =
+        strcmp(call->in.letters, "BSH") == 0 && strcmp(call->in.out_letters, "BSH") == 0;
     return call->args->route == ROUTE_BY_SHAPE && bsh && call->in.paged && a->key->rank == 3 &&
            a->pre_tokens > 0 && !call->in.key_shared && (dtype == FATTN_F16 || dtype == FATTN_BF16);
 }
 
-/* Strict. Mode 1 without a mask, an error in the prefill branch, is legal here: the reading taken is
- * that the rule of one query row goes first, since the device's decode branch ignores sparse
+/* Strict. Mode 1 without a mask, an error in the prefill branch, is legal here: the reading taken
+ * is that the rule of one query row goes first, since the device's decode branch ignores sparse
  * parameters (spec 1.4.3), its demand for a mask included. */
 static fattn_status settle_decode_strict(infer_call *call, fattn_problem *problem)
 {
@@ -277,11 +280,13 @@ static void warn_decode(const infer_call *call)
 {
     const infer_args *a = call->args;
     const int64_t most = longest(call);
-    const bool band_hides = a->sparse_mode == INFER_MODE_BAND && (a->pre_tokens < most - 1 || a->next_tokens < 0);
+    const bool band_hides =
+        a->sparse_mode == INFER_MODE_BAND && (a->pre_tokens < most - 1 || a->next_tokens < 0);
     if (a->sparse_mode >= 2 && (call->mask || band_hides))
         context_warn(call->context, WARN_DECODE_SPARSE_MODE,
                      "sparse_mode: %lld with one query row %s; the device %s", LL(a->sparse_mode),
-                     message_say(a->sparse_mode == INFER_MODE_BAND ? "keeps its band" : "lets it see every key"),
+                     message_say(a->sparse_mode == INFER_MODE_BAND ? "keeps its band"
+                                                                   : "lets it see every key"),
                      message_say(call->mask ? "applies row 0 of atten_mask or refuses it"
                                             : "ignores sparse_mode"));
     if (window_hides(call))
@@ -311,9 +316,11 @@ fattn_status infer_mask(infer_call *call, fattn_problem *problem)
     const bool tree = call->args->tree_mask && mode == INFER_MODE_TREE;
     REQUIRE(mode < 5 || mode > 8, FATTN_E_ARG,
             "sparse_mode: %lld is not in 0..4; 5..8 belong to fusion_attention", LL(mode));
-    REQUIRE(tree || mode != INFER_MODE_TREE, FATTN_E_ARG,
-            "sparse_mode: 9 (tree mask) belongs to fused_infer_attention_score_v2; here it is 0..4");
-    REQUIRE(tree || (mode >= 0 && mode <= 4), FATTN_E_ARG, "sparse_mode: %lld is not in 0..4", LL(mode));
+    REQUIRE(
+        tree || mode != INFER_MODE_TREE, FATTN_E_ARG,
+        "sparse_mode: 9 (tree mask) belongs to fused_infer_attention_score_v2; here it is 0..4");
+    REQUIRE(tree || (mode >= 0 && mode <= 4), FATTN_E_ARG, "sparse_mode: %lld is not in 0..4",
+            LL(mode));
     call->window = INT64_MAX;
     call->mask = mask_of(call);
     if (call->mask) TRY(check_mask_dtype(call->mask));
@@ -321,7 +328,8 @@ fattn_status infer_mask(infer_call *call, fattn_problem *problem)
     return call->decode ? settle_decode(call, problem) : settle_prefill(call, problem);
 }
 
-/* Where the sequence's first row and key stand in the mask: left padding counts positions of the tensor. */
+/* Where the sequence's first row and key stand in the mask: left padding counts positions of the
+ * tensor. */
 static void place_mask(infer_call *call, int64_t b, fattn_seq *seq)
 {
     const int64_t col_stride = call->mask->strides[call->mask->rank - 1];
@@ -335,8 +343,9 @@ static void place_mask(infer_call *call, int64_t b, fattn_seq *seq)
     seq->mask_base = b * call->mask_batch_stride + row * call->mask_row_stride + col * col_stride;
 }
 
-/* Row 0 of the compressed mask leaves column 0. Where a window or left padding stands in front of it, every key
- * that is left is masked: the sequence keeps those keys, and no window (fill_empty() says what that yields). */
+/* Row 0 of the compressed mask leaves column 0. Where a window or left padding stands in front of
+ * it, every key that is left is masked: the sequence keeps those keys, and no window (fill_empty()
+ * says what that yields). */
 static void first_key_only(const infer_call *call, int64_t b, int64_t hidden, fattn_seq *seq)
 {
     const bool kept = hidden == 0 && infer_kv_start(call, b) == 0;
@@ -349,8 +358,8 @@ static void first_key_only(const infer_call *call, int64_t b, int64_t hidden, fa
 void infer_mask_seq(infer_call *call, int64_t b, fattn_seq *seq)
 {
     const infer_args *a = call->args;
-    mask_translate(seq, ignores_tokens(call) ? MODE_ALL : call->mode, call->dense_mask, a->pre_tokens,
-                   a->next_tokens, 0, false);
+    mask_translate(seq, ignores_tokens(call) ? MODE_ALL : call->mode, call->dense_mask,
+                   a->pre_tokens, a->next_tokens, 0, false);
     if (call->dense_mask) place_mask(call, b, seq);
     const int64_t hidden = i64_max(seq->kv_len - call->window, 0); /* keys in front of the window */
     if (hidden > 0) seq->band_lo = hidden + MUTANT(82, 0, 1);

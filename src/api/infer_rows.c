@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* infer_rows.c — the sequences of an inference call, their place in softmax_lse, and what a row without a
- * key yields (spec inference 1.5, 1.6).
+/* infer_rows.c — the sequences of an inference call, their place in softmax_lse, and what a row
+ * without a key yields (spec inference 1.5, 1.6).
  *
- * Rows of a padded query outside its sequence, and tokens of a packed query behind its sequences, are
- * written too: 0, and +inf in softmax_lse. */
+ * Rows of a padded query outside its sequence, and tokens of a packed query behind its sequences,
+ * are written too: 0, and +inf in softmax_lse. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -14,7 +14,8 @@
 #include "base/mutant.h"
 #include "core/layout.h"
 
-/* ---- softmax_lse -------------------------------------------------------------------------------- */
+/* ---- softmax_lse --------------------------------------------------------------------------------
+ */
 
 fattn_tensor infer_lse_shape(const fattn_inputs *in, bool wanted)
 {
@@ -26,8 +27,8 @@ fattn_tensor infer_lse_shape(const fattn_inputs *in, bool wanted)
                       : fattn_tensor_contiguous(NULL, FATTN_F32, 4, padded);
 }
 
-/* Contiguous memory for the same numbers in the same order: axes of extent 1 more or less, or flat. Other shapes
- * may mean another order of the axes. */
+/* Contiguous memory for the same numbers in the same order: axes of extent 1 more or less, or flat.
+ * Other shapes may mean another order of the axes. */
 static bool same_memory(const fattn_tensor *given, const fattn_tensor *wanted)
 {
     int g = 0, w = 0;
@@ -72,7 +73,8 @@ static void place_lse(const infer_call *call, const fattn_tensor *lse, fattn_seq
     seq->lse_row_stride = call->in.packed ? stride[0] : stride[2];
 }
 
-/* ---- rows without a key ------------------------------------------------------------------------- */
+/* ---- rows without a key -------------------------------------------------------------------------
+ */
 
 /* 0 and +inf; strict: the table of spec 1.5. */
 static void fill_empty(const infer_call *call, fattn_problem *problem)
@@ -85,14 +87,16 @@ static void fill_empty(const infer_call *call, fattn_problem *problem)
     if (call->decode) {
         problem->empty_no_keys = (fattn_empty){.lse = -3.40e38f};
         problem->empty_masked = (fattn_empty){.mean = true, .lse = -1e12f, .lse_mean = true};
-        problem->empty_no_window = problem->empty_masked; /* first_key_only() without the first key */
+        problem->empty_no_window =
+            problem->empty_masked; /* first_key_only() without the first key */
     } else if (!(a->inner_precise & 2)) {
         const float masked = problem->round_scores_f16 ? -65504.0f : -FLT_MAX;
         problem->empty_masked = (fattn_empty){.mean = true, .lse = masked, .lse_mean = true};
     }
 }
 
-/* ---- sequences ---------------------------------------------------------------------------------- */
+/* ---- sequences ----------------------------------------------------------------------------------
+ */
 
 static void add_seq(const infer_call *call, const fattn_tensor *lse, fattn_seq seq,
                     fattn_problem *problem)
@@ -122,8 +126,7 @@ static void add_entry(infer_call *call, const fattn_tensor *lse, int64_t b, fatt
     infer_bias_seq(call, b, &seq);
     if (!call->in.packed) add_pad(call, lse, b, 0, first, problem);
     add_seq(call, lse, seq, problem);
-    if (!call->in.packed)
-        add_pad(call, lse, b, end + MUTANT(81, 0, 1), call->in.q.s, problem);
+    if (!call->in.packed) add_pad(call, lse, b, end + MUTANT(81, 0, 1), call->in.q.s, problem);
 }
 
 fattn_status infer_rows(infer_call *call, fattn_arena *arena, fattn_problem *problem)

@@ -51,7 +51,8 @@ const char *list_print(fattn_int_array list, char *buffer, size_t size)
 /* ---- lenient readings of the layout -------------------------------------------------------------
  */
 
-/* The tensors lie otherwise than was said; the output like the query unless its layout was named. */
+/* The tensors lie otherwise than was said; the output like the query unless its layout was named.
+ */
 static void read_as(fattn_inputs *in, const char *letters)
 {
     const bool same = strcmp(in->letters, in->out_letters) == 0;
@@ -162,10 +163,11 @@ fattn_status keys_groups(const fattn_inputs *in)
     if (in->n_kv_heads > 0 && in->n_heads % in->n_kv_heads == 0) return FATTN_OK;
     const int64_t most = i64_clamp(in->n_kv_heads, 1, i64_max(in->n_heads, 1));
     enum { MOST_HEADS = 1 << 20 }; /* beyond, no search */
-    return error_set(FATTN_E_SHAPE,
-                     "%s: %lld key/value heads; they must divide the %lld query heads: %lld would do",
-                     name, LL(in->n_kv_heads), LL(in->n_heads),
-                     LL(in->n_heads <= MOST_HEADS ? divisor_below(in->n_heads, most) : 1));
+    return error_set(
+        FATTN_E_SHAPE,
+        "%s: %lld key/value heads; they must divide the %lld query heads: %lld would do", name,
+        LL(in->n_kv_heads), LL(in->n_heads),
+        LL(in->n_heads <= MOST_HEADS ? divisor_below(in->n_heads, most) : 1));
 }
 
 /* What a sentence calls the number of key/value heads: the argument, if there is one. */
@@ -181,8 +183,8 @@ fattn_status keys_check(const fattn_inputs *in)
     tensor_print(in->key, key, sizeof key);
     tensor_print(in->value, value, sizeof value);
     REQUIRE(in->k.n == in->n_kv_heads, FATTN_E_SHAPE,
-            "key: %s has %lld heads, but %s is %lld; give %s %lld", key, LL(in->k.n), kv_heads_name(in),
-            LL(in->n_kv_heads), kv_heads_name(in), LL(in->k.n));
+            "key: %s has %lld heads, but %s is %lld; give %s %lld", key, LL(in->k.n),
+            kv_heads_name(in), LL(in->n_kv_heads), kv_heads_name(in), LL(in->k.n));
     REQUIRE(in->v.n == in->k.n && in->v.b == in->k.b && in->v.s == in->k.s, FATTN_E_SHAPE,
             "value: %s does not fit key %s: they may differ in the head dim only", value, key);
     REQUIRE(in->k.d == in->q.d, FATTN_E_SHAPE,
@@ -251,9 +253,10 @@ static fattn_status read_listed(const fattn_inputs *in, const fattn_tensor *tens
     char shape[TEXT_SIZE];
     tensor_print(tensor, shape, sizeof shape);
     TRY(layout_read(axes, in->letters, tensor, in->n_kv_heads, name));
-    REQUIRE(axes->b == 1 && axes->n == first->n && axes->d == first->d, FATTN_E_SHAPE,
-            "%s: entry %lld is %s; it must have batch 1, %lld heads and head dim %lld like the first", name,
-            LL(b), shape, LL(first->n), LL(first->d));
+    REQUIRE(
+        axes->b == 1 && axes->n == first->n && axes->d == first->d, FATTN_E_SHAPE,
+        "%s: entry %lld is %s; it must have batch 1, %lld heads and head dim %lld like the first",
+        name, LL(b), shape, LL(first->n), LL(first->d));
     REQUIRE(tensor->dtype == in->query->dtype, FATTN_E_DTYPE,
             "%s: entry %lld is %s; its dtype must be query's, %s", name, LL(b), shape,
             fattn_dtype_name(in->query->dtype));
@@ -267,16 +270,17 @@ static fattn_status read_lists(fattn_inputs *in)
     REQUIRE(!in->packed, FATTN_E_ARG,
             "key_list: input_layout %s packs all sequences into one tensor; give key and value",
             in->letters);
-    REQUIRE(in->key_list.count == in->q.b && in->value_list.count == in->q.b, FATTN_E_SHAPE,
-            "key_list: %lld tensors and %lld in value_list; query has batch %lld: one each is needed",
-            LL(in->key_list.count), LL(in->value_list.count), LL(in->q.b));
+    REQUIRE(
+        in->key_list.count == in->q.b && in->value_list.count == in->q.b, FATTN_E_SHAPE,
+        "key_list: %lld tensors and %lld in value_list; query has batch %lld: one each is needed",
+        LL(in->key_list.count), LL(in->value_list.count), LL(in->q.b));
     for (int64_t b = 0; b < in->q.b; b++) {
         fattn_axes k, v;
         TRY(read_listed(in, in->key_list.data[b], b, "key_list", &first_k, &k));
         TRY(read_listed(in, in->value_list.data[b], b, "value_list", &first_v, &v));
         REQUIRE(k.s == v.s, FATTN_E_SHAPE,
-                "value_list: entry %lld has %lld keys, that of key_list %lld; they must be equal", LL(b),
-                LL(v.s), LL(k.s));
+                "value_list: entry %lld has %lld keys, that of key_list %lld; they must be equal",
+                LL(b), LL(v.s), LL(k.s));
         in->k.s = in->v.s = MUTANT(138, i64_max(in->k.s, k.s), k.s);
     }
     return FATTN_OK;
@@ -290,17 +294,21 @@ fattn_status shared_read(fattn_inputs *in)
     REQUIRE(in->key_shared && in->value_shared, FATTN_E_ARG,
             "%s: missing; key_shared_prefix and value_shared_prefix come together",
             in->key_shared ? "value_shared_prefix" : "key_shared_prefix");
-    REQUIRE(!in->query_rope, FATTN_E_UNSUPPORTED,
-            "key_shared_prefix: there is no rope part of a prefix; leave out query_rope or the prefix");
-    TRY(layout_read(&in->k_shared, in->letters, in->key_shared, in->n_kv_heads, "key_shared_prefix"));
-    TRY(layout_read(&in->v_shared, in->letters, in->value_shared, in->n_kv_heads, "value_shared_prefix"));
+    REQUIRE(
+        !in->query_rope, FATTN_E_UNSUPPORTED,
+        "key_shared_prefix: there is no rope part of a prefix; leave out query_rope or the prefix");
+    TRY(layout_read(&in->k_shared, in->letters, in->key_shared, in->n_kv_heads,
+                    "key_shared_prefix"));
+    TRY(layout_read(&in->v_shared, in->letters, in->value_shared, in->n_kv_heads,
+                    "value_shared_prefix"));
     tensor_print(in->key_shared, key, sizeof key);
     tensor_print(in->value_shared, value, sizeof value);
     REQUIRE(k->b == 1 && k->n == in->n_kv_heads && k->d == in->k.d, FATTN_E_SHAPE,
             "key_shared_prefix: %s; it needs batch 1, and %lld heads of %lld columns like key", key,
             LL(in->n_kv_heads), LL(in->k.d));
     REQUIRE(v->b == 1 && v->n == in->n_kv_heads && v->d == in->v.d && v->s == k->s, FATTN_E_SHAPE,
-            "value_shared_prefix: %s; it needs batch 1, %lld rows like key_shared_prefix, and %lld heads of "
+            "value_shared_prefix: %s; it needs batch 1, %lld rows like key_shared_prefix, and %lld "
+            "heads of "
             "%lld columns like value",
             value, LL(k->s), LL(in->n_kv_heads), LL(in->v.d));
     return FATTN_OK;
@@ -324,7 +332,8 @@ fattn_status inputs_read_keys(fattn_inputs *in)
     if (in->key_shared || in->value_shared) TRY(shared_read(in));
     if (!in->query_rope) return FATTN_OK;
     REQUIRE(!in->listed, FATTN_E_UNSUPPORTED,
-            "key_list: given with query_rope, and a list has no rope parts; give key and key_rope, or put the rope "
+            "key_list: given with query_rope, and a list has no rope parts; give key and key_rope, "
+            "or put the rope "
             "columns behind those of query and of every tensor");
     TRY(layout_read(&in->k_rope, in->letters, in->key_rope, in->n_kv_heads, "key_rope"));
     return rope_check(in);

@@ -38,8 +38,8 @@ static fattn_status check_options(const fattn_kv_cache_options *o)
     TRY(check_size(o));
     REQUIRE(o->layout == FATTN_CACHE_BNBSH || o->layout == FATTN_CACHE_BNNBSD, FATTN_E_ARG,
             "layout: %d is not FATTN_CACHE_BNBSH or FATTN_CACHE_BNNBSD", (int)o->layout);
-    REQUIRE(element_is_float(o->dtype), FATTN_E_DTYPE, "dtype: is %s, must be f32, f16 or bf16 (f64)",
-            fattn_dtype_name(o->dtype));
+    REQUIRE(element_is_float(o->dtype), FATTN_E_DTYPE,
+            "dtype: is %s, must be f32, f16 or bf16 (f64)", fattn_dtype_name(o->dtype));
 
     const struct {
         const char *name;

@@ -103,8 +103,8 @@ fattn_status inputs_layout(fattn_context *context, fattn_inputs *in, const char 
     REQUIRE(name || strcmp(wanted, "BSNH") != 0, FATTN_E_ARG,
             "input_layout: \"BSNH\" is not one of %s; it is spelt BSND", text);
     const char *near = name ? name : nearest(names, folded);
-    REQUIRE(name || !near, FATTN_E_ARG, "input_layout: \"%.32s\" is not one of %s; %s is nearest", layout, text,
-            near);
+    REQUIRE(name || !near, FATTN_E_ARG, "input_layout: \"%.32s\" is not one of %s; %s is nearest",
+            layout, text, near);
     REQUIRE(name, FATTN_E_ARG, "input_layout: \"%.32s\" is not one of %s", layout, text);
     split(in, name);
     in->packed = layout_packed(in->letters);

@@ -59,7 +59,8 @@ static bool fits(const fattn_length_list *given, reading as)
     return as == READ_LENGTHS ? is_lengths(given) : is_cumulative(given, as == READ_WITH_TAIL);
 }
 
-/* The first entry below the one before it, -1 when there is none; zeros at the end are no sequences. */
+/* The first entry below the one before it, -1 when there is none; zeros at the end are no
+ * sequences. */
 static int64_t first_fall(fattn_int_array list)
 {
     for (int64_t i = 1; i < active_count(list); i++)
@@ -73,9 +74,11 @@ static fattn_status check_strict_reading(const fattn_length_list *given)
     char list[TEXT_SIZE];
     const int64_t fall = first_fall(given->list);
     REQUIRE(!is_lengths(given), FATTN_E_ARG,
-            "%s: %s are lengths (their sum is the %lld packed tokens); the device takes cumulative ends only",
+            "%s: %s are lengths (their sum is the %lld packed tokens); the device takes cumulative "
+            "ends only",
             given->name, list_print(given->list, list, sizeof list), LL(given->total));
-    REQUIRE(fall < 0, FATTN_E_ARG, "%s: entry %lld is %lld, below %lld before it; cumulative ends do not fall",
+    REQUIRE(fall < 0, FATTN_E_ARG,
+            "%s: entry %lld is %lld, below %lld before it; cumulative ends do not fall",
             given->name, LL(fall), LL(given->list.data[fall]), LL(given->list.data[fall - 1]));
     return FATTN_OK;
 }
@@ -117,16 +120,20 @@ static bool looks_like_lengths(const fattn_length_list *given)
 }
 
 /* By default only: strict knows cumulative ends and nothing else. */
-static void warn_tail(fattn_context *context, const fattn_length_list *q, const fattn_length_list *kv)
+static void warn_tail(fattn_context *context, const fattn_length_list *q,
+                      const fattn_length_list *kv)
 {
     const fattn_length_list *given = looks_like_lengths(q) ? q : kv, *other = given == q ? kv : q;
     char list[TEXT_SIZE];
     if (context->strict || !kv || !looks_like_lengths(given)) return;
     const int64_t last = given->list.data[active_count(given->list) - 1];
     context_warn(context, WARN_LENGTHS_NOT_CUMULATIVE,
-                 "%s: %s is read as cumulative ends with %lld tokens behind the last, although its sum is the "
-                 "number of tokens: that of %s is not; give both lists as cumulative ends, or both as lengths",
-                 given->name, list_print(given->list, list, sizeof list), LL(given->total - last), other->name);
+                 "%s: %s is read as cumulative ends with %lld tokens behind the last, although its "
+                 "sum is the "
+                 "number of tokens: that of %s is not; give both lists as cumulative ends, or both "
+                 "as lengths",
+                 given->name, list_print(given->list, list, sizeof list), LL(given->total - last),
+                 other->name);
 }
 
 static fattn_status place(fattn_arena *arena, const fattn_length_list *given, reading as,
@@ -165,8 +172,10 @@ static fattn_status refuse_trailing_zeros(const fattn_length_list *given)
     char list[TEXT_SIZE];
     if (looks_like_lengths(given)) return FATTN_OK; /* which has a sentence of its own */
     REQUIRE(active == 0 || active == given->list.count, FATTN_E_ARG,
-            "%s: %s ends in zeros; the device takes none here: repeat the last end, %lld, for empty sequences",
-            given->name, list_print(given->list, list, sizeof list), LL(given->list.data[active - 1]));
+            "%s: %s ends in zeros; the device takes none here: repeat the last end, %lld, for "
+            "empty sequences",
+            given->name, list_print(given->list, list, sizeof list),
+            LL(given->list.data[active - 1]));
     return FATTN_OK;
 }
 
@@ -240,7 +249,8 @@ fattn_status lengths_per_batch(fattn_context *context, fattn_arena *arena,
             length = given->total;
         }
         REQUIRE(length <= given->total || !repeats(clamp, b, length), FATTN_E_ARG,
-                "%s: entry %lld is %lld, like that of %s; the device does not cut it to the %lld query rows",
+                "%s: entry %lld is %lld, like that of %s; the device does not cut it to the %lld "
+                "query rows",
                 given->name, LL(b), LL(length), clamp->name, LL(given->total));
         REQUIRE(length >= 0 && length <= given->total, FATTN_E_ARG,
                 "%s: entry %lld is %lld; it must be in 0..%lld", given->name,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* operator.h — what the api files share: the operator table and the translators. The first checks of
- * every call (exec/args.h) are made by exec_call() and its siblings. */
+/* operator.h — what the api files share: the operator table and the translators. The first checks
+ * of every call (exec/args.h) are made by exec_call() and its siblings. */
 #ifndef FATTN_API_OPERATOR_H
 #define FATTN_API_OPERATOR_H
 
@@ -37,7 +37,8 @@ extern const fattn_translator translator_fusion_attention, translator_prompt_fla
     translator_incre_flash_attention, translator_fused_infer_attention_score,
     translator_fused_infer_attention_score_v2;
 
-/* The translators of the attention operators, NULL for others; used by verify.c and capabilities.c. */
+/* The translators of the attention operators, NULL for others; used by verify.c and capabilities.c.
+ */
 const fattn_translator *operator_translator(const fattn_operator *op);
 
 #endif

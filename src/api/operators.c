@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* operators.c — the family as data: one table row per field of every args struct. Names, defaults and
- * "not yet" live here and nowhere else; args.c turns the rows into checks. */
+/* operators.c — the family as data: one table row per field of every args struct. Names, defaults
+ * and "not yet" live here and nowhere else; args.c turns the rows into checks. */
 #include "api/operator.h"
 #include "base/mutant.h"
 
@@ -15,7 +15,8 @@ enum {
     BY_FLAG = FATTN_FIELD_BY_FLAG
 };
 
-/* A row: kind, field, flags, default, other spellings, help. ARGS names the struct being described. */
+/* A row: kind, field, flags, default, other spellings, help. ARGS names the struct being described.
+ */
 #define ROW(k, field, fl, ...)                                                                     \
     {                                                                                              \
         .name = #field, .kind = FATTN_FIELD_##k, .flags = (fl), .offset = offsetof(ARGS, field),   \
@@ -39,7 +40,8 @@ static const fattn_field fusion_attention_fields[] = {
     IN(atten_mask, 0, "bool or u8, nonzero = masked"),
     IN(query_rope, 0, "rotary part of the queries"),
     IN(key_rope, 0, "rotary part of the keys"),
-    ROW(FLOAT, scale, 0, .default_float = 1.0, .aliases = "scale_value", .help = "score multiplier"),
+    ROW(FLOAT, scale, 0, .default_float = 1.0, .aliases = "scale_value",
+        .help = "score multiplier"),
     ROW(FLOAT, keep_prob, 0, .default_float = 1.0,
         .help = "dropout keep rate, (0, 1]; below 1 not in this version"),
     ROW(INT, pre_tokens, 0, .default_int = INT32_MAX, .aliases = "pre_tockens",
@@ -56,7 +58,8 @@ static const fattn_field fusion_attention_fields[] = {
     INT(pse_type, 0, 1, "0: scale then bias, 1: bias then scale, 2: slopes, 3: slopes of sqrt"),
     LIST(q_start_idx, 0, "first query position for pse_type 2, 3"),
     LIST(kv_start_idx, 0, "first key position for pse_type 2, 3"),
-    ROW(STRING, softmax_layout, 0, .default_text = "", .help = "\"\" or TND: order of the statistics"),
+    ROW(STRING, softmax_layout, 0, .default_text = "",
+        .help = "\"\" or TND: order of the statistics"),
     IN(sink, 0, "fp32 [N], one extra logit per query head"),
     IN(dropout_mask, LATER, "packed keep mask"),
     INT(seed, 0, 0, "returned as given while there is no dropout"),
@@ -85,7 +88,8 @@ static const fattn_field prompt_flash_attention_fields[] = {
     IN(quant_scale2, LATER, "int8 output: scale"),
     IN(quant_offset2, LATER, "int8 output: offset"),
     INT(num_heads, HEADS, 1, "number of query heads; 0 = from the layout's N axis"),
-    ROW(FLOAT, scale_value, 0, .default_float = 1.0, .aliases = "scale", .help = "score multiplier"),
+    ROW(FLOAT, scale_value, 0, .default_float = 1.0, .aliases = "scale",
+        .help = "score multiplier"),
     ROW(INT, pre_tokens, 0, .default_int = INT32_MAX, .aliases = "pre_tockens",
         .help = "keys before the diagonal"),
     ROW(INT, next_tokens, 0, .default_int = 0, .aliases = "next_tockens",
@@ -110,7 +114,8 @@ static const fattn_field incre_flash_attention_fields[] = {
     LIST(actual_seq_lengths, 0, "keys per batch"),
     IN(antiquant_scale, LATER, "scales of quantised keys and values"),
     IN(antiquant_offset, LATER, "offsets of quantised keys and values"),
-    ROW(TENSOR_IN, block_table, 0, .aliases = "block_tables", .help = "i32 or i64 [B, M]: paged cache"),
+    ROW(TENSOR_IN, block_table, 0, .aliases = "block_tables",
+        .help = "i32 or i64 [B, M]: paged cache"),
     IN(dequant_scale1, LATER, "full int8: scale of the scores"),
     IN(quant_scale1, LATER, "full int8: scale of the probabilities"),
     IN(dequant_scale2, LATER, "full int8: scale of the result"),
@@ -118,7 +123,8 @@ static const fattn_field incre_flash_attention_fields[] = {
     IN(quant_offset2, LATER, "int8 output: offset"),
     IN(kv_padding_size, HOST, "i64, one number: rows behind the keys of a left-padded batch"),
     INT(num_heads, HEADS, 1, "number of query heads; 0 = from the layout's N axis"),
-    ROW(FLOAT, scale_value, 0, .default_float = 1.0, .aliases = "scale", .help = "score multiplier"),
+    ROW(FLOAT, scale_value, 0, .default_float = 1.0, .aliases = "scale",
+        .help = "score multiplier"),
     ROW(STRING, input_layout, 0, .default_text = "BSH", .help = "BSH, BSND, BNSD"),
     INT(num_key_value_heads, HEADS, 0, "number of key/value heads; 0 = num_heads"),
     INT(block_size, 0, 0, "rows per block of the cache; ignored without block_table"),
@@ -149,7 +155,8 @@ static const fattn_field fused_infer_attention_score_fields[] = {
     IN(key_antiquant_offset, LATER, "offsets of quantised keys"),
     IN(value_antiquant_scale, LATER, "scales of quantised values"),
     IN(value_antiquant_offset, LATER, "offsets of quantised values"),
-    ROW(TENSOR_IN, block_table, 0, .aliases = "block_tables", .help = "i32 or i64 [B, M]: paged cache"),
+    ROW(TENSOR_IN, block_table, 0, .aliases = "block_tables",
+        .help = "i32 or i64 [B, M]: paged cache"),
     IN(query_padding_size, HOST, "i64, one number: rows behind the queries of a left-padded batch"),
     IN(kv_padding_size, HOST, "i64, one number: rows behind the keys of a left-padded batch"),
     IN(key_shared_prefix, 0, "keys before everybody's own"),
@@ -165,7 +172,8 @@ static const fattn_field fused_infer_attention_score_fields[] = {
         .help = "keys before the diagonal"),
     ROW(INT, next_tokens, 0, .default_int = INT32_MAX, .aliases = "next_tockens",
         .help = "keys after the diagonal"),
-    ROW(STRING, input_layout, 0, .default_text = "BSH", .help = "BSH BSND BNSD TND NTD NSD; X_Y: output in Y (docs/calls.md)"),
+    ROW(STRING, input_layout, 0, .default_text = "BSH",
+        .help = "BSH BSND BNSD TND NTD NSD; X_Y: output in Y (docs/calls.md)"),
     INT(num_key_value_heads, HEADS, 0, "number of key/value heads; 0 = num_heads"),
     INT(sparse_mode, 0, 0, "0..4, see docs/masks.md"),
     INT(inner_precise, 0, 0, "0..3; bit 1: rows masked by the mask's values give 0 (strict)"),
@@ -194,7 +202,8 @@ static const fattn_field fused_infer_attention_score_v2_fields[] = {
         .help = "queries per batch; packed layouts: cumulative"),
     ROW(INTS, actual_seq_kvlen, 0, .aliases = "actual_seq_lengths_kv",
         .help = "keys per batch; packed without block_table: cumulative"),
-    ROW(TENSOR_IN, block_table, 0, .aliases = "block_tables", .help = "i32 or i64 [B, M]: paged cache"),
+    ROW(TENSOR_IN, block_table, 0, .aliases = "block_tables",
+        .help = "i32 or i64 [B, M]: paged cache"),
     IN(dequant_scale_query, LATER, "scales of quantised queries"),
     IN(dequant_scale_key, LATER, "scales of quantised keys"),
     IN(dequant_offset_key, LATER, "offsets of quantised keys"),
@@ -276,7 +285,10 @@ static const fattn_field ring_attention_update_fields[] = {
 /* The typed public functions behind untyped pointers: five two-line wrappers per operator. */
 #define OPERATOR(op)                                                                               \
     static void init_##op(void *args) { fattn_##op##_args_init(args); }                            \
-    static fattn_status call_##op(fattn_context *c, const void *args) { return fattn_##op(c, args); } \
+    static fattn_status call_##op(fattn_context *c, const void *args)                              \
+    {                                                                                              \
+        return fattn_##op(c, args);                                                                \
+    }                                                                                              \
     static fattn_status shapes_##op(fattn_context *c, const void *args, fattn_tensor *out)         \
     {                                                                                              \
         return fattn_##op##_shapes(c, args, out);                                                  \
@@ -312,9 +324,10 @@ const fattn_operator operator_table[OPERATOR_COUNT] = {
     [OP_PROMPT] = ENTRY(prompt_flash_attention, 1, "prefill attention"),
     [OP_INCRE] = ENTRY(incre_flash_attention, 1, "decode attention, one query row per batch"),
     [OP_FUSED_INFER] = ENTRY(fused_infer_attention_score, 2, "unified inference attention"),
-    [OP_FUSED_INFER_V2] = ENTRY(fused_infer_attention_score_v2, 2,
-                                "unified inference attention: sink, tree mask"),
-    [OP_ADVANCE_STEP] = ENTRY(advance_step_flashattn, 0, "the integers of one decode step, in place"),
+    [OP_FUSED_INFER_V2] =
+        ENTRY(fused_infer_attention_score_v2, 2, "unified inference attention: sink, tree mask"),
+    [OP_ADVANCE_STEP] =
+        ENTRY(advance_step_flashattn, 0, "the integers of one decode step, in place"),
     [OP_ATTENTION_UPDATE] = ENTRY(attention_update, 2, "merge of partial results by log-sum-exp"),
     [OP_RING_UPDATE] = ENTRY(ring_attention_update, 3, "merge of two partial training results"),
 };

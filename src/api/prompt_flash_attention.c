@@ -54,12 +54,11 @@ static void bind(const void *args, fattn_ptrs *ptrs)
     infer_bind(&normal, ptrs);
 }
 
-const fattn_translator translator_prompt_flash_attention = {
-    .op = &operator_prompt_flash_attention,
-    .layouts = layout_names,
-    .translate = translate,
-    .bind = bind,
-    .refused = infer_refused};
+const fattn_translator translator_prompt_flash_attention = {.op = &operator_prompt_flash_attention,
+                                                            .layouts = layout_names,
+                                                            .translate = translate,
+                                                            .bind = bind,
+                                                            .refused = infer_refused};
 
 void fattn_prompt_flash_attention_args_init(fattn_prompt_flash_attention_args *args)
 {

@@ -262,7 +262,8 @@ static void write_stats(const ring *r, const fattn_tensor *stats, int64_t s, int
     if (!stats) return; /* not wanted */
     const int64_t offset = stats_offset(r, stats, s, b, h),
                   stride = stats->strides[stats->rank - 1];
-    for (int i = 0; i < REPLICAS; i++) element_store(stats->data, stats->dtype, offset + i * stride, value);
+    for (int i = 0; i < REPLICAS; i++)
+        element_store(stats->data, stats->dtype, offset + i * stride, value);
 }
 
 static void merge_head(const ring *r, int64_t s, int64_t b, int64_t h)
@@ -280,7 +281,8 @@ static void merge_head(const ring *r, int64_t s, int64_t b, int64_t h)
         double out = 0;
         for (int i = 0; i < 2; i++)
             if (weight[i] != 0)
-                out += weight[i] * element_load(attn[i]->data, attn[i]->dtype, from[i] + d * attn[i]->strides[2]);
+                out += weight[i] * element_load(attn[i]->data, attn[i]->dtype,
+                                                from[i] + d * attn[i]->strides[2]);
         element_store(a->attn_out->data, a->attn_out->dtype, to + d * a->attn_out->strides[2], out);
     }
     write_stats(r, a->softmax_max, s, b, h, merged.max);

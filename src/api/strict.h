@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* strict.h — what the device would do: one table per operator family, a row per rule of the vendor's
- * operators (spec fusion-attention 4.5, 9; inference 11-13), in their order.
+/* strict.h — what the device would do: one table per operator family, a row per rule of the
+ * vendor's operators (spec fusion-attention 4.5, 9; inference 11-13), in their order.
  *
- * A row says which code the device answers with, what the default behaviour is, and either checks the
- * call itself or names the sentence by which the call is refused in every mode. In strict mode the first
- * broken row refuses the call, and every refusal ends with the device's code. docs/strict.md is printed
- * from these tables; tests/api/strict_*.c have a case for every row. */
+ * A row says which code the device answers with, what the default behaviour is, and either checks
+ * the call itself or names the sentence by which the call is refused in every mode. In strict mode
+ * the first broken row refuses the call, and every refusal ends with the device's code.
+ * docs/strict.md is printed from these tables; tests/api/strict_*.c have a case for every row. */
 #ifndef FATTN_API_STRICT_H
 #define FATTN_API_STRICT_H
 
@@ -34,7 +34,8 @@ typedef struct strict_row {
     const char *warns; /* DEFAULT_WARNS: the place that speaks */
     strict_stage stage;
     fattn_status (*check)(const void *call); /* may be NULL */
-    const char *said; /* may be NULL: pieces of English formats, separated by '|', that refuse such a call */
+    const char *said; /* may be NULL: pieces of English formats, separated by '|', that refuse such
+                         a call */
 } strict_row;
 
 typedef struct strict_table {
@@ -50,14 +51,18 @@ extern const strict_table strict_fusion, strict_infer, strict_advance_step, stri
 /* All of them, NULL-terminated. */
 extern const strict_table *const strict_tables[];
 
-/* Strict: the first row of that stage that the call breaks, in a sentence that ends with the code. */
-fattn_status strict_check(const strict_table *table, strict_stage stage, const fattn_context *context,
-                          const void *call);
+/* Strict: the first row of that stage that the call breaks, in a sentence that ends with the code.
+ */
+fattn_status strict_check(const strict_table *table, strict_stage stage,
+                          const fattn_context *context, const void *call);
 
-/* Strict: the sentence of a refused call gets the device's code, unless it has it. Returns `status`. */
-fattn_status strict_refused(const strict_table *table, const fattn_context *context, fattn_status status);
+/* Strict: the sentence of a refused call gets the device's code, unless it has it. Returns
+ * `status`. */
+fattn_status strict_refused(const strict_table *table, const fattn_context *context,
+                            fattn_status status);
 
-/* The id of the row that gave this thread's last code, "" when none did and it is the general one. For tests. */
+/* The id of the row that gave this thread's last code, "" when none did and it is the general one.
+ * For tests. */
 const char *strict_answered(void);
 
 /* Codes: those of the host's checks are words (spec fusion-attention 9). */

@@ -5,9 +5,9 @@
 #include "api/strict.h"
 #include "base/mutant.h"
 
-const strict_table *const strict_tables[] = {&strict_fusion,           &strict_infer,
-                                             &strict_advance_step,     &strict_attention_update,
-                                             &strict_ring_update,      NULL};
+const strict_table *const strict_tables[] = {&strict_fusion,       &strict_infer,
+                                             &strict_advance_step, &strict_attention_update,
+                                             &strict_ring_update,  NULL};
 
 static _Thread_local const char *answered = "";
 
@@ -20,8 +20,8 @@ static void append_code(const char *code, const char *id)
     answered = id;
 }
 
-fattn_status strict_check(const strict_table *table, strict_stage stage, const fattn_context *context,
-                          const void *call)
+fattn_status strict_check(const strict_table *table, strict_stage stage,
+                          const fattn_context *context, const void *call)
 {
     if (!context->strict) return FATTN_OK;
     for (int i = 0; i < table->n_rows; i++) {
@@ -51,7 +51,8 @@ static bool has_piece(const char *format, const char *pieces)
     return false;
 }
 
-fattn_status strict_refused(const strict_table *table, const fattn_context *context, fattn_status status)
+fattn_status strict_refused(const strict_table *table, const fattn_context *context,
+                            fattn_status status)
 {
     const char *format = error_format();
     if (!context->strict) return status;

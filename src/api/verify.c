@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* verify.c — every output element of an attention call against its float64 answer and its own bound.
+/* verify.c — every output element of an attention call against its float64 answer and its own
+ * bound.
  *
- * out passes iff |out - exact| <= r ulp + 2 E, with r = 1/2 for fp32 and fp64, 1 for 16-bit storage, whose
- * share of correctly rounded elements is part of the contract too (docs/accuracy.md). */
+ * out passes iff |out - exact| <= r ulp + 2 E, with r = 1/2 for fp32 and fp64, 1 for 16-bit
+ * storage, whose share of correctly rounded elements is part of the contract too
+ * (docs/accuracy.md). */
 #include "api/operator.h"
 
 #include <float.h>
@@ -19,7 +21,8 @@
 enum { BLOCK_ROWS = 64, SHARE_MIN_ELEMENTS = 1000 }; /* below that many, a share says nothing */
 
 enum verified { OUT, MAX, SUM, LSE, N_VERIFIED };
-static const char *const names[N_VERIFIED] = {"attention_out", "softmax_max", "softmax_sum", "softmax_lse"};
+static const char *const names[N_VERIFIED] = {"attention_out", "softmax_max", "softmax_sum",
+                                              "softmax_lse"};
 
 /* What was found so far in one output. */
 typedef struct tally {
@@ -40,16 +43,19 @@ typedef struct verify_job {
     const void *args;
     const fattn_problem *p;
     const fattn_ptrs *ptrs;
-    tallies *found;    /* one per item */
-    double *scratch;   /* one slice per worker */
+    tallies *found;  /* one per item */
+    double *scratch; /* one slice per worker */
     size_t slice;
-    int64_t *first;    /* item index at which each sequence begins, n_seqs + 1 entries */
+    int64_t *first; /* item index at which each sequence begins, n_seqs + 1 entries */
 } verify_job;
 
 /* Distance from |x| to the next representable number of the dtype. */
 static double ulp_of(fattn_dtype dtype, double x)
 {
-    const int bits = dtype == FATTN_F64 ? 53 : dtype == FATTN_F32 ? 24 : dtype == FATTN_F16 ? 11 : 8;
+    const int bits = dtype == FATTN_F64   ? 53
+                     : dtype == FATTN_F32 ? 24
+                     : dtype == FATTN_F16 ? 11
+                                          : 8;
     const int min_exponent = dtype == FATTN_F64 ? -1021 : dtype == FATTN_F16 ? -13 : -125;
     int exponent = min_exponent;
     if (x != 0 && isfinite(x)) frexp(x, &exponent);
@@ -142,9 +148,10 @@ static void judge_sum(tally *t, int64_t at, double sum, const fattn_ref_row *row
     keep_worst(t, &e, ratio_of(log(sum), log(row->sum), bound));
 }
 
-/* Statistics: policy values of empty rows are exact; others have the row's bound on their logarithms. */
-static void judge_stats(const verify_job *job, tallies *t, const fattn_seq *seq, int64_t head, int64_t i,
-                        const fattn_ref_row *row)
+/* Statistics: policy values of empty rows are exact; others have the row's bound on their
+ * logarithms. */
+static void judge_stats(const verify_job *job, tallies *t, const fattn_seq *seq, int64_t head,
+                        int64_t i, const fattn_ref_row *row)
 {
     const fattn_problem *p = job->p;
     const fattn_ptrs *ptrs = job->ptrs;
@@ -153,7 +160,8 @@ static void judge_stats(const verify_job *job, tallies *t, const fattn_seq *seq,
     for (int64_t c = 0; p->want_max_sum && c < p->stats_replicas; c++) {
         const int64_t at = stats + c * p->max_replica_stride;
         const double bound = row->empty ? 0 : row->max_bound;
-        if (ptrs->max) judge_stat(&t->of[MAX], (element){at, (double)ptrs->max[at], row->max, bound});
+        if (ptrs->max)
+            judge_stat(&t->of[MAX], (element){at, (double)ptrs->max[at], row->max, bound});
         if (ptrs->sum) judge_sum(&t->of[SUM], at, (double)ptrs->sum[at], row);
     }
     if (!p->want_lse) return;
@@ -162,8 +170,8 @@ static void judge_stats(const verify_job *job, tallies *t, const fattn_seq *seq,
                (element){at, (double)ptrs->lse[at], row->lse, row->empty ? 0 : row->lse_bound});
 }
 
-static void verify_row(const verify_job *job, tallies *t, const fattn_seq *seq, int64_t head, int64_t i,
-                       double *scratch)
+static void verify_row(const verify_job *job, tallies *t, const fattn_seq *seq, int64_t head,
+                       int64_t i, double *scratch)
 {
     const fattn_problem *p = job->p;
     fattn_ref_row row = {.out = scratch, .out_bound = scratch + p->d_v};
@@ -183,8 +191,10 @@ static int64_t seq_of_item(const verify_job *job, int64_t item)
     int64_t lo = 0, hi = job->p->n_seqs;
     while (hi - lo > 1) {
         const int64_t mid = lo + (hi - lo) / 2;
-        if (job->first[mid] <= item) lo = mid;
-        else hi = mid;
+        if (job->first[mid] <= item)
+            lo = mid;
+        else
+            hi = mid;
     }
     return lo;
 }
@@ -198,7 +208,8 @@ static void verify_item(void *arg, int64_t item, int worker)
     const int64_t blocks = i64_div_up(seq->q_len, BLOCK_ROWS);
     const int64_t head = index / blocks, i0 = index % blocks * BLOCK_ROWS;
     for (int64_t i = i0; i < i64_min(i0 + BLOCK_ROWS, seq->q_len); i++)
-        verify_row(job, &job->found[item], seq, head, i, job->scratch + (size_t)worker * job->slice);
+        verify_row(job, &job->found[item], seq, head, i,
+                   job->scratch + (size_t)worker * job->slice);
 }
 
 static void add(tally *sum, const tally *t)
@@ -233,8 +244,8 @@ static int64_t step_of(const fattn_tensor *tensor, int axis)
     return stride < 0 ? -stride : stride;
 }
 
-/* The index of the element that lies `offset` behind the tensor's data: outputs do not overlap themselves, so
- * the axis with the widest step is settled first. */
+/* The index of the element that lies `offset` behind the tensor's data: outputs do not overlap
+ * themselves, so the axis with the widest step is settled first. */
 static void index_of(const fattn_tensor *tensor, int64_t offset, int64_t at[FATTN_MAX_RANK])
 {
     bool done[FATTN_MAX_RANK] = {false};
@@ -249,7 +260,8 @@ static void index_of(const fattn_tensor *tensor, int64_t offset, int64_t at[FATT
         const bool one = tensor->shape[axis] <= 1 || step == 0;
         at[axis] = one ? 0 : i64_min(offset / step, tensor->shape[axis] - 1);
         if (!one) offset -= at[axis] * step;
-        if (!one && tensor->strides[axis] < 0) at[axis] = MUTANT(120, tensor->shape[axis] - 1, 0) - at[axis];
+        if (!one && tensor->strides[axis] < 0)
+            at[axis] = MUTANT(120, tensor->shape[axis] - 1, 0) - at[axis];
     }
 }
 
@@ -262,10 +274,10 @@ static double cosine_of(const tally *t)
     return t->norm_got2 == t->norm_exact2 ? 1 : 0;
 }
 
-static void fill_output(const fattn_operator *op, const void *args, enum verified which, const tally *t,
-                        fattn_verify_output *output)
+static void fill_output(const fattn_operator *op, const void *args, enum verified which,
+                        const tally *t, fattn_verify_output *output)
 {
-    const double none = t->finite > 0 ? 0 : NAN;            /* a largest of nothing, a mean of nothing */
+    const double none = t->finite > 0 ? 0 : NAN; /* a largest of nothing, a mean of nothing */
     const double finite = t->finite > 0 ? (double)t->finite : 1;
     *output = (fattn_verify_output){
         .name = names[which],
@@ -334,7 +346,8 @@ static fattn_status number_items(verify_job *job, fattn_arena *arena)
 {
     const fattn_problem *p = job->p;
     job->first = arena_alloc(arena, (size_t)p->n_seqs + 1, sizeof *job->first);
-    REQUIRE(job->first, FATTN_E_NOMEM, "verify: out of memory: %lld sequences", (long long)p->n_seqs);
+    REQUIRE(job->first, FATTN_E_NOMEM, "verify: out of memory: %lld sequences",
+            (long long)p->n_seqs);
     for (int64_t s = 0; s < p->n_seqs; s++) {
         int64_t blocks;
         REQUIRE(i64_mul(p->n_heads, i64_div_up(p->seqs[s].q_len, BLOCK_ROWS), &blocks) &&
@@ -380,8 +393,9 @@ static fattn_status compare(fattn_context *context, verify_job *job, fattn_arena
     return FATTN_OK;
 }
 
-static fattn_status verify(fattn_context *context, const fattn_translator *translator, const void *args,
-                           fattn_arena *arena, warn_list *warnings, fattn_verify_report *report)
+static fattn_status verify(fattn_context *context, const fattn_translator *translator,
+                           const void *args, fattn_arena *arena, warn_list *warnings,
+                           fattn_verify_report *report)
 {
     fattn_problem problem = {0};
     fattn_ptrs ptrs = {0};

@@ -64,8 +64,8 @@ static fattn_view view_of(const fattn_inputs *in, const fattn_axes *axes, const 
 }
 
 /* Strides of every tensor of a list. */
-static fattn_status fill_list(const fattn_inputs *in, const fattn_tensor_array *list, const char *name,
-                              fattn_arena *arena, fattn_view *view)
+static fattn_status fill_list(const fattn_inputs *in, const fattn_tensor_array *list,
+                              const char *name, fattn_arena *arena, fattn_view *view)
 {
     fattn_part *parts = arena_alloc(arena, (size_t)list->count, sizeof *parts);
     REQUIRE(parts, FATTN_E_NOMEM, "out of memory: %lld sequences; a smaller batch would fit",

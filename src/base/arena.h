@@ -12,8 +12,8 @@ typedef struct fattn_arena {
     struct arena_chunk *last;
 } fattn_arena;
 
-/* Zeroed memory for `count` elements of `size` bytes, 64-byte aligned; NULL when out of memory or when the
- * product overflows. count 0 gives a valid pointer. */
+/* Zeroed memory for `count` elements of `size` bytes, 64-byte aligned; NULL when out of memory or
+ * when the product overflows. count 0 gives a valid pointer. */
 void *arena_alloc(fattn_arena *arena, size_t count, size_t size);
 /* The same with any content, for long lists that are written from end to end. */
 void *arena_alloc_raw(fattn_arena *arena, size_t count, size_t size);

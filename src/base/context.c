@@ -119,7 +119,8 @@ static fattn_status settle_backend(fattn_context *context, const char *option)
     if (!wanted || strcmp(wanted, "any") == 0) return FATTN_OK;
     for (int i = 0; names[i]; i++)
         if (strcmp(wanted, names[i]) == 0) context->backend = names[i];
-    REQUIRE(context->backend, FATTN_E_ARG, "%s: \"%.64s\" is not a backend; there are cpu, ref, any",
+    REQUIRE(context->backend, FATTN_E_ARG,
+            "%s: \"%.64s\" is not a backend; there are cpu, ref, any",
             option ? "backend" : "FATTN_BACKEND", wanted);
     return FATTN_OK;
 }
@@ -139,7 +140,8 @@ static fattn_status settle_log(fattn_context *context)
         const char *word;
         bool log;
         unsigned record;
-    } words[] = {{"0", false, 0}, {"1", true, 0}, {"plan", true, RECORD_PLAN}, {"call", true, RECORD_CALL}};
+    } words[] = {
+        {"0", false, 0}, {"1", true, 0}, {"plan", true, RECORD_PLAN}, {"call", true, RECORD_CALL}};
     const char *all = env_get()->log_words;
 
     if (context->dump_dir) context->record |= RECORD_DUMP;
@@ -152,7 +154,8 @@ static fattn_status settle_log(fattn_context *context)
             context->record |= words[i].record;
             known = true;
         }
-        REQUIRE(known, FATTN_E_ARG, "FATTN_LOG: \"%s\" is not made of the words 0, 1, plan, call", all);
+        REQUIRE(known, FATTN_E_ARG, "FATTN_LOG: \"%s\" is not made of the words 0, 1, plan, call",
+                all);
         at += n;
     }
     return FATTN_OK;

@@ -26,14 +26,16 @@ struct fattn_context {
     void *warn_self;
 };
 
-/* The context itself, or the process default when NULL (created once; E_ARG if the environment is bad). */
+/* The context itself, or the process default when NULL (created once; E_ARG if the environment is
+ * bad). */
 fattn_status context_resolve(fattn_context **context);
 
 void *context_alloc(const fattn_context *context, size_t bytes); /* 64-byte aligned */
 void context_free(const fattn_context *context, void *memory);   /* NULL is fine */
 
-/* Runs task(arg, i, worker) for i in [0, n): on the executor, on our pool, or here when the pool is busy,
- * nested, or n == 1. Sets our floating-point environment around the items. Returns when all are done. */
+/* Runs task(arg, i, worker) for i in [0, n): on the executor, on our pool, or here when the pool is
+ * busy, nested, or n == 1. Sets our floating-point environment around the items. Returns when all
+ * are done. */
 void context_parallel(fattn_context *context, fattn_task task, void *arg, int64_t n);
 
 /* Places that warn. One warning per process and place. */
@@ -64,9 +66,12 @@ typedef enum warn_place {
 const char *warn_place_name(warn_place place);
 void context_warn(fattn_context *context, warn_place place, const char *format, ...)
     FATTN_PRINTF(3, 4);
-/* Warnings of one call, kept back until it is known to be legal: a refused call uses up none. One list per call
- * on its own stack; context_warn() finds the innermost one of the thread. */
-enum { WARN_SENTENCE = 1024, WARN_HELD_MAX = 6 }; /* what has no room is said by the next such call */
+/* Warnings of one call, kept back until it is known to be legal: a refused call uses up none. One
+ * list per call on its own stack; context_warn() finds the innermost one of the thread. */
+enum {
+    WARN_SENTENCE = 1024,
+    WARN_HELD_MAX = 6
+}; /* what has no room is said by the next such call */
 typedef struct warn_list {
     struct warn_list *outer;
     int count;
@@ -77,7 +82,8 @@ typedef struct warn_list {
 } warn_list;
 
 void warn_hold(warn_list *list);
-/* No more is added. Before a call computes, where foreign executors may move it to another thread. */
+/* No more is added. Before a call computes, where foreign executors may move it to another thread.
+ */
 void warn_release(const warn_list *list);
 /* Says what a released list holds, in order; a list that is held round this one gets it instead. */
 void warn_say(const warn_list *list, const fattn_context *context);

@@ -64,7 +64,7 @@ static int group_cpus(const char *mount, const char *group)
 static int smaller_limit(int a, int b)
 {
     if (a == 0 || b == 0) return a + b;
-    return MUTANT(3, a < b, a > b) ? a : b;
+    return MUTANT(3, a<b, a> b) ? a : b;
 }
 
 /* The limit of a group and its parents up to the mount. Cuts `group` short on the way. */

@@ -6,9 +6,9 @@
 #include <stdbool.h>
 
 typedef struct fattn_env {
-    const char *isa;     /* NULL = unset; copies live as long as the process */
-    const char *backend; /* NULL = unset */
-    const char *language; /* NULL = unset; checked at context creation */
+    const char *isa;          /* NULL = unset; copies live as long as the process */
+    const char *backend;      /* NULL = unset */
+    const char *language;     /* NULL = unset; checked at context creation */
     const char *threads_text; /* NULL = unset; checked at context creation */
     bool strict;
     bool pin;

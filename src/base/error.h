@@ -9,7 +9,8 @@
 /* Stores the thread's sentence (truncated to its fixed buffer) and returns `status`. */
 fattn_status error_set(fattn_status status, const char *format, ...) FATTN_PRINTF(2, 3);
 
-/* The English format of that sentence, whatever language it was said in; "" when nothing has failed yet. */
+/* The English format of that sentence, whatever language it was said in; "" when nothing has failed
+ * yet. */
 const char *error_format(void);
 /* Adds to the sentence; no words of any language, numbers and codes only. */
 void error_append(const char *format, ...) FATTN_PRINTF(1, 2);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* log.c — warnings: each place speaks once per process, to the context's callback or, when
- * FATTN_LOG is set, to stderr. A context that can tell nobody uses up no warning, nor does a call that is
- * refused. A record that was asked for and cannot be written is told on stderr in any event. */
+ * FATTN_LOG is set, to stderr. A context that can tell nobody uses up no warning, nor does a call
+ * that is refused. A record that was asked for and cannot be written is told on stderr in any
+ * event. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -14,7 +15,8 @@
 #include "base/mutant.h"
 
 static atomic_bool warned[WARN_PLACE_COUNT];
-static _Thread_local warn_list *holding; /* of the call that this thread is in; NULL = speak at once */
+static _Thread_local warn_list
+    *holding; /* of the call that this thread is in; NULL = speak at once */
 
 const char *warn_place_name(warn_place place)
 {
@@ -47,7 +49,8 @@ static void log_warning(const fattn_context *context, const char *place, const c
 {
     char line[WARN_SENTENCE + 80];
     const bool comment = context->record & (RECORD_PLAN | RECORD_CALL);
-    const int n = snprintf(line, sizeof line, "%sfattn: warning (%s): %s", comment ? "# " : "", place, sentence);
+    const int n = snprintf(line, sizeof line, "%sfattn: warning (%s): %s", comment ? "# " : "",
+                           place, sentence);
     for (int i = 0; i < n; i++) /* a sentence may quote what the caller wrote */
         if ((unsigned char)line[i] < ' ') line[i] = '?';
     line[n] = '\n';

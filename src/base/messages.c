@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* messages.c — looks sentences up in the table of messages.def. Searched only when something is said. */
+/* messages.c — looks sentences up in the table of messages.def. Searched only when something is
+ * said. */
 #include "base/messages.h"
 
 #include <stdatomic.h>
@@ -31,7 +32,8 @@ int message_language_from_name(const char *name)
 {
     static const char *const names[] = {[LANGUAGE_ENGLISH] = "en", [LANGUAGE_CHINESE] = "zh"};
     for (int i = 0; i < (int)(sizeof names / sizeof names[0]); i++)
-        if (strncmp(name, names[i], 2) == 0 && (name[2] == '\0' || strchr("_-.", name[2]))) return i;
+        if (strncmp(name, names[i], 2) == 0 && (name[2] == '\0' || strchr("_-.", name[2])))
+            return i;
     return UNSET;
 }
 

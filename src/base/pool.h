@@ -11,8 +11,8 @@ typedef struct fattn_pool fattn_pool;
  * NULL when out of memory. `allocator` is borrowed as long as the pool lives. */
 fattn_pool *pool_create(const fattn_allocator *allocator, int workers);
 
-/* From its start on every thread of the pool keeps to one CPU of the calling thread's present affinity
- * mask: worker w to the w-th of them, around and around. Before the first loop. */
+/* From its start on every thread of the pool keeps to one CPU of the calling thread's present
+ * affinity mask: worker w to the w-th of them, around and around. Before the first loop. */
 void pool_pin(fattn_pool *pool);
 
 /* Joins the threads. NULL is fine. No loop may be running. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* text.h — text into a fixed buffer, piece by piece. What does not fit is counted and left out, so that a
- * first round with no buffer tells the room that a second one needs. */
+/* text.h — text into a fixed buffer, piece by piece. What does not fit is counted and left out, so
+ * that a first round with no buffer tells the room that a second one needs. */
 #ifndef FATTN_BASE_TEXT_H
 #define FATTN_BASE_TEXT_H
 

@@ -9,12 +9,14 @@
 
 typedef struct fattn_backend {
     const char *name;
-    /* FATTN_OK when it can compute the problem with this context, else E_UNSUPPORTED and a sentence. */
+    /* FATTN_OK when it can compute the problem with this context, else E_UNSUPPORTED and a
+     * sentence. */
     fattn_status (*accepts)(const fattn_context *context, const fattn_problem *problem);
     /* Prepares: *state lives in the arena, *bytes is the exact workspace of one run. */
     fattn_status (*plan)(fattn_context *context, const fattn_problem *problem, fattn_arena *arena,
                          void **state, size_t *bytes);
-    /* Computes. Cannot fail: arguments and block ids were checked before. workspace is 64-byte aligned. */
+    /* Computes. Cannot fail: arguments and block ids were checked before. workspace is 64-byte
+     * aligned. */
     void (*run)(fattn_context *context, const fattn_problem *problem, const void *state,
                 const fattn_ptrs *ptrs, void *workspace);
     /* One short phrase for fattn_plan_describe(), e.g. "avx512, 96 items"; snprintf-style. */

@@ -16,8 +16,8 @@ static double tensor_value(const fattn_bias *bias, const void *base, const fattn
                            int64_t head, int64_t row, int64_t col)
 {
     return element_load(base, bias->dtype,
-                seq->bias_base + head * seq->bias_head_stride + row * seq->bias_row_stride +
-                    col * bias->col_stride);
+                        seq->bias_base + head * seq->bias_head_stride + row * seq->bias_row_stride +
+                            col * bias->col_stride);
 }
 
 static double compressed_value(const fattn_bias *bias, const void *base, const fattn_seq *seq,

@@ -121,9 +121,10 @@ fattn_status layout_read_nz(fattn_axes *axes, const fattn_tensor *tensor, const 
     TRY(tensor_check(tensor, name, false));
     char shape[SHAPE_TEXT];
     const int64_t *n = tensor->shape, *stride = tensor->strides;
-    REQUIRE(tensor->rank == NZ_RANK && n[COLUMNS] > 0, FATTN_E_SHAPE,
-            "%s: shape %s is no NZ cache; that is [blocks, Nkv, D/c, rows, c] with c columns per chunk",
-            name, tensor_print(tensor, shape, sizeof shape));
+    REQUIRE(
+        tensor->rank == NZ_RANK && n[COLUMNS] > 0, FATTN_E_SHAPE,
+        "%s: shape %s is no NZ cache; that is [blocks, Nkv, D/c, rows, c] with c columns per chunk",
+        name, tensor_print(tensor, shape, sizeof shape));
     int64_t strides[AXIS_COUNT] = {stride[BLOCKS], stride[ROWS], stride[HEADS], stride[COLUMNS]};
     const int64_t extent[AXIS_COUNT] = {n[BLOCKS], n[ROWS], n[HEADS], n[CHUNKS] * n[COLUMNS]};
     strides_tidy(extent, strides);
@@ -136,7 +137,8 @@ fattn_status layout_read_nz(fattn_axes *axes, const fattn_tensor *tensor, const 
                          .n_stride = strides[AXIS_N],
                          .d_stride = strides[AXIS_D],
                          .chunk = n[COLUMNS],
-                         .chunk_stride = tensor_elements(tensor) > 0 && n[CHUNKS] > 1 ? stride[CHUNKS] : 0};
+                         .chunk_stride =
+                             tensor_elements(tensor) > 0 && n[CHUNKS] > 1 ? stride[CHUNKS] : 0};
     return FATTN_OK;
 }
 
@@ -259,9 +261,10 @@ bool tensor_overlaps(const fattn_tensor *tensor)
 fattn_status tensor_check_output(const fattn_tensor *tensor, const char *name)
 {
     char shape[SHAPE_TEXT];
-    REQUIRE(!tensor_overlaps(tensor), FATTN_E_SHAPE,
-            "%s: %s: its strides put several elements into one place; an output needs memory for each",
-            name, tensor_print(tensor, shape, sizeof shape));
+    REQUIRE(
+        !tensor_overlaps(tensor), FATTN_E_SHAPE,
+        "%s: %s: its strides put several elements into one place; an output needs memory for each",
+        name, tensor_print(tensor, shape, sizeof shape));
     return FATTN_OK;
 }
 

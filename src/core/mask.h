@@ -26,13 +26,13 @@ fattn_interval mask_rows_of_key(const fattn_seq *seq, int64_t j);
 
 typedef enum fattn_tile_class { TILE_EMPTY, TILE_PARTIAL, TILE_FULL } fattn_tile_class;
 
-/* Rows [i0, i1) against keys [j0, j1) (both non-empty): EMPTY may be missed (PARTIAL is then returned),
- * never wrongly claimed; FULL is exact. */
+/* Rows [i0, i1) against keys [j0, j1) (both non-empty): EMPTY may be missed (PARTIAL is then
+ * returned), never wrongly claimed; FULL is exact. */
 fattn_tile_class mask_class(const fattn_seq *seq, int64_t i0, int64_t i1, int64_t j0, int64_t j1);
 
 /* Sets band_lo, band_hi, prefix of a sequence whose lengths are set, from the family's parameters.
- * `mode` 0..8; `masked`: the dense mask takes part (modes 0, 1, 5), which is what makes mode 0's tokens
- * count; `special`: this is the sequence that modes 7 and 8 give the band to. */
+ * `mode` 0..8; `masked`: the dense mask takes part (modes 0, 1, 5), which is what makes mode 0's
+ * tokens count; `special`: this is the sequence that modes 7 and 8 give the band to. */
 void mask_translate(fattn_seq *seq, int64_t mode, bool masked, int64_t pre, int64_t next,
                     int64_t prefix, bool special);
 

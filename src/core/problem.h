@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* problem.h — the canonical attention problem. Every operator is translated into this once (src/api);
- * below, nobody knows which one was called.
+/* problem.h — the canonical attention problem. Every operator is translated into this once
+ * (src/api); below, nobody knows which one was called.
  *
  * For sequence b, query head h (kv head h / group), query row i, key j of the sequence:
  *   x(i,j) = bias_before_scale ? (q.k + bias) * scale : q.k * scale + bias
  *   row i sees key j iff  lo(i) <= j < hi(i)  (mask.h)  and the dense mask is 0 there
  *   out(i) = sum_j p v_j, p = softmax over the seen keys (and the sink, which has no value)
- * All strides count elements. Shapes live here, addresses in fattn_ptrs, so a problem serves many runs. */
+ * All strides count elements. Shapes live here, addresses in fattn_ptrs, so a problem serves many
+ * runs. */
 #ifndef FATTN_CORE_PROBLEM_H
 #define FATTN_CORE_PROBLEM_H
 
@@ -26,12 +27,12 @@ typedef struct fattn_part {
 
 typedef struct fattn_view {
     fattn_dtype dtype;
-    int n_parts;        /* 1, or 2: nope and rope columns, each with its own address */
+    int n_parts; /* 1, or 2: nope and rope columns, each with its own address */
     fattn_part part[2];
-    const fattn_part *list; /* tensor list: part[0] of each batch entry, which has an address of its own;
-                               arena, NULL = one tensor */
-    int64_t page_rows;  /* 0 = not paged */
-    int64_t n_pages;    /* pages in the cache, for the check of used ids */
+    const fattn_part *list; /* tensor list: part[0] of each batch entry, which has an address of its
+                               own; arena, NULL = one tensor */
+    int64_t page_rows;      /* 0 = not paged */
+    int64_t n_pages;        /* pages in the cache, for the check of used ids */
 } fattn_view;
 
 typedef struct fattn_table { /* block table of a paged problem */
@@ -41,18 +42,19 @@ typedef struct fattn_table { /* block table of a paged problem */
 
 /* One run of query rows with its keys. Variable lengths and sparse modes end here. */
 typedef struct fattn_seq {
-    int64_t batch;            /* index for the views' batch stride, masks, biases and block table */
-    int64_t q_row0, q_len;    /* rows of the q and out views */
-    int64_t kv_row0, kv_len;  /* kv_len counts the shared prefix; key j is row j of the shared views for
-                                 j < shared_len, else row kv_row0 + j - shared_len of the k and v views */
+    int64_t batch;         /* index for the views' batch stride, masks, biases and block table */
+    int64_t q_row0, q_len; /* rows of the q and out views */
+    int64_t kv_row0,
+        kv_len; /* kv_len counts the shared prefix; key j is row j of the shared views for
+                   j < shared_len, else row kv_row0 + j - shared_len of the k and v views */
     int64_t band_lo, band_hi; /* visible keys of row i: [max(0, i+band_lo), min(kv_len, max(prefix,
                                  i+band_hi+1))); clamped to +-(q_len + kv_len) */
     int64_t prefix;
-    int64_t mask_from;                     /* the dense mask speaks of keys [mask_from, kv_len) only */
-    int64_t mask_base, mask_row_stride;    /* element offset of (head 0, row 0, key mask_from) in it */
-    int64_t bias_base;                     /* element offset of (head 0, row 0, col 0) in the bias */
+    int64_t mask_from;                  /* the dense mask speaks of keys [mask_from, kv_len) only */
+    int64_t mask_base, mask_row_stride; /* element offset of (head 0, row 0, key mask_from) in it */
+    int64_t bias_base;                  /* element offset of (head 0, row 0, col 0) in the bias */
     int64_t bias_head_stride, bias_row_stride;
-    int64_t distance0;                     /* slopes: distance = |j - i + distance0| */
+    int64_t distance0; /* slopes: distance = |j - i + distance0| */
     int64_t stats_base, stats_head_stride, stats_row_stride; /* softmax_max, softmax_sum */
     int64_t lse_base, lse_head_stride, lse_row_stride;
     bool pad; /* rows that belong to no sequence: kv_len 0, written as problem->empty_pad says */
@@ -69,9 +71,9 @@ typedef enum fattn_bias_kind {
 typedef struct fattn_bias {
     fattn_bias_kind kind;
     fattn_dtype dtype;
-    bool before_scale;      /* (s + bias) * scale; tensor kinds only */
-    int64_t col_stride;     /* tensor kinds; row and head strides are per sequence */
-    int64_t total_len;      /* COMPRESSED: length whose last 1024 rows are stored */
+    bool before_scale;  /* (s + bias) * scale; tensor kinds only */
+    int64_t col_stride; /* tensor kinds; row and head strides are per sequence */
+    int64_t total_len;  /* COMPRESSED: length whose last 1024 rows are stored */
     int64_t slope_batch_stride, slope_head_stride; /* slope kinds */
 } fattn_bias;
 
@@ -82,7 +84,7 @@ typedef struct fattn_mask { /* dense, one byte per cell, nonzero = masked */
 
 /* What a row without a key yields. */
 typedef struct fattn_empty {
-    bool mean;           /* out = mean of V over its window (all keys if the window is empty), else 0 */
+    bool mean; /* out = mean of V over its window (all keys if the window is empty), else 0 */
     float max, sum, lse; /* written as they are; with mean, sum = number of keys averaged */
     bool lse_mean;       /* with mean: lse = this lse + ln(number of keys) */
 } fattn_empty;
@@ -92,20 +94,22 @@ typedef struct fattn_problem {
     int64_t d_qk, d_v;                  /* d_qk over all parts */
     fattn_view q, k, v, out;            /* q, k: equal parts; out, v: one part */
     int64_t shared_len;                 /* keys that stand before every sequence's own; 0 = none */
-    fattn_view k_shared, v_shared;      /* used when shared_len > 0; one part, no pages, batch stride 0 */
-    fattn_table table;                  /* used when k.page_rows > 0 */
-    fattn_seq *seqs;                    /* arena */
+    fattn_view k_shared,
+        v_shared;      /* used when shared_len > 0; one part, no pages, batch stride 0 */
+    fattn_table table; /* used when k.page_rows > 0 */
+    fattn_seq *seqs;   /* arena */
     int64_t n_seqs;
     fattn_bias bias;
     fattn_mask mask;
     double scale;
-    bool round_scores_f16;   /* strict inner_precise: q.k is rounded to fp16 before the scale */
-    bool sink;               /* one extra logit per query head, without a value */
-    fattn_dtype sink_dtype;  /* F32 or BF16 */
+    bool round_scores_f16;  /* strict inner_precise: q.k is rounded to fp16 before the scale */
+    bool sink;              /* one extra logit per query head, without a value */
+    fattn_dtype sink_dtype; /* F32 or BF16 */
     int64_t sink_stride;
-    bool sink_in_stats;      /* max and sum include the sink (training); lse never does */
+    bool sink_in_stats; /* max and sum include the sink (training); lse never does */
     bool want_max_sum, want_lse;
-    int64_t stats_replicas;  /* each max and sum is written this many times, stats_replica_stride apart */
+    int64_t stats_replicas; /* each max and sum is written this many times, stats_replica_stride
+                               apart */
     int64_t max_replica_stride;
     fattn_empty empty_no_keys;   /* kv_len == 0 */
     fattn_empty empty_no_window; /* interval empty although kv_len > 0 */
@@ -117,7 +121,8 @@ typedef struct fattn_problem {
 typedef struct fattn_ptrs {
     const void *q[2], *k[2], *v;
     const void *k_shared, *v_shared;
-    const fattn_tensor *const *k_list, *const *v_list; /* by batch entry; used where the view has a list */
+    const fattn_tensor *const *k_list,
+        *const *v_list; /* by batch entry; used where the view has a list */
     const void *table;
     const uint8_t *mask;
     const void *bias; /* tensor or slopes */
@@ -126,12 +131,12 @@ typedef struct fattn_ptrs {
     float *max, *sum, *lse;
 } fattn_ptrs;
 
-/* Invariants that every translator must establish, stated once: positive heads, group * n_kv_heads ==
- * n_heads, lengths non-negative, band clamped. Asserts only. */
+/* Invariants that every translator must establish, stated once: positive heads, group * n_kv_heads
+ * == n_heads, lengths non-negative, band clamped. Asserts only. */
 void problem_assert(const fattn_problem *p);
 
-/* Checks the block ids that the sequences use: every one in [0, n_pages). Called before every run of a
- * paged problem. E_ARG names batch, position and id. */
+/* Checks the block ids that the sequences use: every one in [0, n_pages). Called before every run
+ * of a paged problem. E_ARG names batch, position and id. */
 fattn_status problem_check_table(const fattn_problem *p, const fattn_ptrs *ptrs);
 
 /* Page id of logical page `index` of `batch`. */
@@ -158,12 +163,14 @@ typedef struct fattn_span {
     int64_t n;              /* how many */
 } fattn_span;
 
-/* Where key (or value) j of a sequence lies, and how many of the n >= 1 rows from there follow in the same
- * stride: pages, shared prefixes and tensor lists end a span. The only place that reads a block table. */
+/* Where key (or value) j of a sequence lies, and how many of the n >= 1 rows from there follow in
+ * the same stride: pages, shared prefixes and tensor lists end a span. The only place that reads a
+ * block table. */
 fattn_span view_span(const fattn_problem *p, const fattn_ptrs *ptrs, const fattn_seq *seq,
                      fattn_operand operand, int part, int64_t kv_head, int64_t j, int64_t n);
 
-/* The short canonical form, for logs and fattn_plan_describe(); returns the length snprintf-style. */
+/* The short canonical form, for logs and fattn_plan_describe(); returns the length snprintf-style.
+ */
 int problem_print(const fattn_problem *p, char *buffer, size_t size);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* view.c — where a row starts: contiguous, paged, listed, behind a shared prefix; and the check of the block
- * ids that are used.
+/* view.c — where a row starts: contiguous, paged, listed, behind a shared prefix; and the check of
+ * the block ids that are used.
  *
  * Block ids are data from outside: problem_check_table() looks at exactly those that a run will
  * read, the others may be uninitialised. */
@@ -65,14 +65,16 @@ fattn_span view_span(const fattn_problem *p, const fattn_ptrs *ptrs, const fattn
 {
     if (j < p->shared_len) return shared_span(p, ptrs, operand, kv_head, j, n);
     const fattn_view *view = operand == OPERAND_KEY ? &p->k : &p->v;
-    const fattn_part *columns = view->list ? &view->list[MUTANT(101, seq->batch, 0)] : &view->part[part];
+    const fattn_part *columns =
+        view->list ? &view->list[MUTANT(101, seq->batch, 0)] : &view->part[part];
     const void *base = operand_base(ptrs, seq, operand, part, view);
     const int64_t row = seq->kv_row0 + j - p->shared_len;
     if (view->list)
-        return (fattn_span){.at = element_at(base, view,
-                                             kv_head * columns->head_stride + row * columns->row_stride),
-                            .part = columns,
-                            .n = n};
+        return (fattn_span){
+            .at =
+                element_at(base, view, kv_head * columns->head_stride + row * columns->row_stride),
+            .part = columns,
+            .n = n};
     const int64_t offset = view_offset(p, view, part, ptrs->table, seq->batch, kv_head, row);
     if (view->page_rows > 0) n = i64_min(n, view->page_rows - row % view->page_rows);
     return (fattn_span){.at = element_at(base, view, offset), .part = columns, .n = n};

@@ -35,21 +35,23 @@ static fattn_status accepts(const fattn_context *context, const fattn_problem *p
     REQUIRE(is_float(dtype), FATTN_E_UNSUPPORTED,
             "cpu: dtype %s is not one of f32, f16, bf16; f64 runs on the ref backend",
             fattn_dtype_name(dtype));
-    REQUIRE(p->k.dtype == dtype && p->v.dtype == dtype && p->out.dtype == dtype, FATTN_E_UNSUPPORTED,
+    REQUIRE(p->k.dtype == dtype && p->v.dtype == dtype && p->out.dtype == dtype,
+            FATTN_E_UNSUPPORTED,
             "cpu: query, key, value and output must share one dtype, they are %s, %s, %s and %s",
             fattn_dtype_name(dtype), fattn_dtype_name(p->k.dtype), fattn_dtype_name(p->v.dtype),
             fattn_dtype_name(p->out.dtype));
     REQUIRE(p->d_qk > 0 && p->d_v > 0 && p->d_qk <= MAX_HEAD_DIM && p->d_v <= MAX_HEAD_DIM,
             FATTN_E_UNSUPPORTED, "cpu: head dims %lld and %lld are outside 1..%lld",
             (long long)p->d_qk, (long long)p->d_v, (long long)MAX_HEAD_DIM);
-    REQUIRE(p->bias.kind == BIAS_NONE || (has_slopes(p) ? p->bias.dtype == FATTN_F32
-                                                        : is_float(p->bias.dtype)),
-            FATTN_E_UNSUPPORTED, "cpu: a bias of dtype %s is not built", fattn_dtype_name(p->bias.dtype));
+    REQUIRE(p->bias.kind == BIAS_NONE ||
+                (has_slopes(p) ? p->bias.dtype == FATTN_F32 : is_float(p->bias.dtype)),
+            FATTN_E_UNSUPPORTED, "cpu: a bias of dtype %s is not built",
+            fattn_dtype_name(p->bias.dtype));
     REQUIRE(!p->sink || p->sink_dtype == FATTN_F32 || p->sink_dtype == FATTN_BF16,
             FATTN_E_UNSUPPORTED, "cpu: a sink of dtype %s is not built",
             fattn_dtype_name(p->sink_dtype));
-    REQUIRE(kernels_for(context->isa), FATTN_E_UNSUPPORTED, "cpu: no kernels for isa %s in this build",
-            isa_name(context->isa));
+    REQUIRE(kernels_for(context->isa), FATTN_E_UNSUPPORTED,
+            "cpu: no kernels for isa %s in this build", isa_name(context->isa));
     return FATTN_OK;
 }
 
@@ -133,9 +135,9 @@ static int describe(const void *state, char *buffer, size_t size)
 {
     const fattn_cpu_plan *plan = state;
     const int64_t dots = plan->n_dots;
-    return snprintf(buffer, size, "%s, %lld items (%lld tile, %lld dot), %lld merges", plan->kernels->name,
-                    (long long)plan->n_works, (long long)(plan->n_works - dots), (long long)dots,
-                    (long long)plan->n_merges);
+    return snprintf(buffer, size, "%s, %lld items (%lld tile, %lld dot), %lld merges",
+                    plan->kernels->name, (long long)plan->n_works,
+                    (long long)(plan->n_works - dots), (long long)dots, (long long)plan->n_merges);
 }
 
 static void explain(const fattn_problem *problem, const void *state, fattn_explanation *out)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* decode.c — few query rows: dot products with K and multiples of V, both read where they lie.
  *
- * Scores stand at the key's place in its tile of 64, s[row][key % 64], so that a row's sums do not depend
- * on where its window begins. While one operand is used, the rows needed next are fetched. */
+ * Scores stand at the key's place in its tile of 64, s[row][key % 64], so that a row's sums do not
+ * depend on where its window begins. While one operand is used, the rows needed next are fetched.
+ */
 #include <math.h>
 
 #include "base/ints.h"
@@ -46,11 +47,11 @@ static void dot_keys(const fattn_item *it, const block *b, const fattn_runs *key
         const fattn_strips strips = strips_of(run);
         float *scores = s->scores + b->at + run->first;
         if (run->chunk)
-            kernels->dot_strips[keys->kernel](scores, s->q, (ptrdiff_t)s->ldk, &strips, rows, run->n, d,
-                                              ahead_of(next, i));
+            kernels->dot_strips[keys->kernel](scores, s->q, (ptrdiff_t)s->ldk, &strips, rows,
+                                              run->n, d, ahead_of(next, i));
         else
-            kernels->dot[keys->kernel](scores, s->q, (ptrdiff_t)s->ldk, run->at, run->ld, rows, run->n, d,
-                                       ahead_of(next, i));
+            kernels->dot[keys->kernel](scores, s->q, (ptrdiff_t)s->ldk, run->at, run->ld, rows,
+                                       run->n, d, ahead_of(next, i));
     }
 }
 
@@ -95,16 +96,16 @@ static void add_values(const fattn_item *it, const fattn_state *state, const blo
         const fattn_strips strips = strips_of(run);
         const float *p = s->scores + b->at + run->first;
         if (run->chunk)
-            kernels->axpy_strips[values->kernel](state->o, (ptrdiff_t)s->ldo, p, &strips, rows, run->n, d,
-                                                 ahead_of(next, i));
+            kernels->axpy_strips[values->kernel](state->o, (ptrdiff_t)s->ldo, p, &strips, rows,
+                                                 run->n, d, ahead_of(next, i));
         else
-            kernels->axpy[values->kernel](state->o, (ptrdiff_t)s->ldo, p, run->at, run->ld, rows, run->n, d,
-                                          ahead_of(next, i));
+            kernels->axpy[values->kernel](state->o, (ptrdiff_t)s->ldo, p, run->at, run->ld, rows,
+                                          run->n, d, ahead_of(next, i));
     }
 }
 
-/* The promise of values.h; false when V is finite and nothing was done (rows found before stay valid).
- * Widened values give the same sums as their own dtype. */
+/* The promise of values.h; false when V is finite and nothing was done (rows found before stay
+ * valid). Widened values give the same sums as their own dtype. */
 static bool add_values_carefully(const fattn_item *it, const fattn_state *state, const block *b)
 {
     const fattn_scratch *s = it->scratch;
@@ -115,8 +116,8 @@ static bool add_values_carefully(const fattn_item *it, const fattn_state *state,
     v = gather_tile(&source, it->kernels, b->j, b->n, true, s->v, s->ldo);
     const fattn_tile clean = values_clean(it, v, b->n);
     const float *p = s->scores + b->at;
-    it->kernels->axpy[KERNEL_F32](state->o, (ptrdiff_t)s->ldo, p, clean.at, clean.ld, it->work->rows,
-                                  b->n, (int)it->p->d_v, NULL);
+    it->kernels->axpy[KERNEL_F32](state->o, (ptrdiff_t)s->ldo, p, clean.at, clean.ld,
+                                  it->work->rows, b->n, (int)it->p->d_v, NULL);
     values_add_non_finite(
         it, v, b->n,
         &(fattn_weights){.at = p, .row_stride = TILE_KEYS, .key_stride = 1, .hidden = s->hidden},
@@ -128,8 +129,8 @@ static bool add_values_carefully(const fattn_item *it, const fattn_state *state,
 static bool same_strides(const fattn_runs *a, const fattn_runs *b, const fattn_problem *p)
 {
     const fattn_run *x = &a->run[0], *y = &b->run[0];
-    return a->kernel == b->kernel && x->ld == y->ld && x->chunk == y->chunk && x->stride == y->stride &&
-           p->d_qk == p->d_v;
+    return a->kernel == b->kernel && x->ld == y->ld && x->chunk == y->chunk &&
+           x->stride == y->stride && p->d_qk == p->d_v;
 }
 
 void forward_dots(const fattn_item *it, const fattn_state *state)

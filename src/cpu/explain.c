@@ -15,7 +15,8 @@ static const char *columns_of(const fattn_view *view)
     return adjacent(&view->part[0]) ? NULL : "columns";
 }
 
-/* What gather_tile() asks before it uses a tile where it lies, in its order; the first no is the answer. */
+/* What gather_tile() asks before it uses a tile where it lies, in its order; the first no is the
+ * answer. */
 static const char *tile_reading(const fattn_problem *p, const fattn_view *view, bool whole_vectors)
 {
     const fattn_part *part = &view->part[0];
@@ -78,6 +79,8 @@ void explain_cpu(const fattn_problem *p, const fattn_cpu_plan *plan, fattn_expla
     count_works(p, plan, out);
     for (int64_t s = 0; s < p->n_seqs; s++) count_seq(plan, p, &p->seqs[s], out);
     if (out->tile_items > 0)
-        out->tile_reads = (fattn_reading){tile_reading(p, &p->k, false), tile_reading(p, &p->v, true)};
-    if (out->dot_items > 0) out->dot_reads = (fattn_reading){dot_reading(&p->k), dot_reading(&p->v)};
+        out->tile_reads =
+            (fattn_reading){tile_reading(p, &p->k, false), tile_reading(p, &p->v, true)};
+    if (out->dot_items > 0)
+        out->dot_reads = (fattn_reading){dot_reading(&p->k), dot_reading(&p->v)};
 }

@@ -65,8 +65,8 @@ static void write_out(const fattn_item *it, const out_row *row, float divisor)
     const fattn_store_fn store = it->kernels->store[item_dtype(view->dtype)];
     const size_t size = fattn_dtype_size(view->dtype);
     const int64_t stride = view->part[0].col_stride;
-    const int64_t offset = view_offset(it->p, view, 0, NULL, it->seq->batch, row->head,
-                                       it->seq->q_row0 + row->i);
+    const int64_t offset =
+        view_offset(it->p, view, 0, NULL, it->seq->batch, row->head, it->seq->q_row0 + row->i);
     char *dst = (char *)it->ptrs->out + offset * (int64_t)size;
     char *strip = stride == 1 ? dst : (char *)it->scratch->v;
     store(strip, row->o, (int)it->p->d_v, divisor);
@@ -84,7 +84,8 @@ static const fattn_empty *empty_rule(const fattn_item *it, fattn_interval window
 static void mean_of_values(const fattn_item *it, int64_t lo, int64_t hi, float *o)
 {
     fattn_scratch *s = it->scratch;
-    double *sum = (double *)(void *)s->v_clean; /* TILE_KEYS rows of floats: room for a row of doubles */
+    double *sum =
+        (double *)(void *)s->v_clean; /* TILE_KEYS rows of floats: room for a row of doubles */
     const fattn_source values = gather_values(it);
     memset(sum, 0, (size_t)s->ldo * sizeof *sum);
     for (int64_t j = lo; j < hi; j += TILE_KEYS) {
@@ -129,8 +130,8 @@ static float sink_divisor(const out_row *row, int64_t columns)
     return (float)(row->l * unit + 1.0);
 }
 
-/* A bias like -FLT_MAX leaves the range of log2 units (scores.c) and takes all scores with it: the row's
- * maximum in natural units is the largest bias that it sees. */
+/* A bias like -FLT_MAX leaves the range of log2 units (scores.c) and takes all scores with it: the
+ * row's maximum in natural units is the largest bias that it sees. */
 static bool is_saturated(const fattn_item *it, const out_row *row)
 {
     const bool tensor = it->p->bias.kind == BIAS_TENSOR || it->p->bias.kind == BIAS_COMPRESSED;
@@ -188,13 +189,13 @@ void finish_rows(const fattn_item *it, const fattn_state *state)
         const int64_t packed = it->work->row0 + r;
         const int64_t head = item_head(it, packed);
         const out_row row = {.packed = packed,
-                         .i = item_query(it, packed),
-                         .head = head,
-                         .o = state->o + r * it->scratch->ldo,
-                         .m = (double)state->m[r],
-                         .top = (double)state->top[r],
-                         .l = (double)state->l[r],
-                         .sink = sink_value(it, head)};
+                             .i = item_query(it, packed),
+                             .head = head,
+                             .o = state->o + r * it->scratch->ldo,
+                             .m = (double)state->m[r],
+                             .top = (double)state->top[r],
+                             .l = (double)state->l[r],
+                             .sink = sink_value(it, head)};
         if (row.l == 0.0)
             finish_empty(it, &row);
         else

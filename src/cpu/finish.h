@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* finish.h — from the running softmax to the outputs: division, sink, statistics, rows without a key. */
+/* finish.h — from the running softmax to the outputs: division, sink, statistics, rows without a
+ * key. */
 #ifndef FATTN_CPU_FINISH_H
 #define FATTN_CPU_FINISH_H
 

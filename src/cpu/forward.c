@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* forward.c — many query rows: online softmax over tiles of 64 keys (Dao 2023, alg. 1), scores transposed.
+/* forward.c — many query rows: online softmax over tiles of 64 keys (Dao 2023, alg. 1), scores
+ * transposed.
  *
- * A K/V tile is gathered once per item and shared by its panels of 64 packed rows. A panel computes only
- * the keys between the first one its first row sees and the last one its last row sees. */
+ * A K/V tile is gathered once per item and shared by its panels of 64 packed rows. A panel computes
+ * only the keys between the first one its first row sees and the last one its last row sees. */
 #include "cpu/forward.h"
 
 #include "base/ints.h"
@@ -21,7 +22,7 @@ typedef struct kv_tile {
 
 /* 64 packed rows of the item. */
 typedef struct panel {
-    int64_t r;  /* first packed row */
+    int64_t r; /* first packed row */
     int n, vectors;
     float *q;
     fattn_state state;
@@ -70,7 +71,8 @@ static void edit_scores(const fattn_item *it, const panel *rows, int64_t j, int 
                       class == TILE_PARTIAL ? s->hidden_lanes : NULL, s->tmax);
 }
 
-/* o = o * alpha + P V, with the promise of values.h. `from` is the first key of the panel in the tile. */
+/* o = o * alpha + P V, with the promise of values.h. `from` is the first key of the panel in the
+ * tile. */
 static void add_values(const fattn_item *it, const panel *rows, kv_tile *kv, int64_t from, int n,
                        fattn_tile_class class, const float *alpha)
 {
@@ -84,12 +86,11 @@ static void add_values(const fattn_item *it, const panel *rows, kv_tile *kv, int
     const fattn_tile v = tile_from(careful ? kv->v_clean : kv->v, from);
     it->kernels->pv(rows->state.o, (ptrdiff_t)ldo, p, v.at, v.ld, rows->n, n, (int)ldo, alpha);
     if (careful)
-        values_add_non_finite(it, tile_from(kv->v, from), n,
-                              &(fattn_weights){.at = p,
-                                               .row_stride = 1,
-                                               .key_stride = TILE_ROWS,
-                                               .hidden = it->scratch->hidden},
-                              rows->n, rows->state.o);
+        values_add_non_finite(
+            it, tile_from(kv->v, from), n,
+            &(fattn_weights){
+                .at = p, .row_stride = 1, .key_stride = TILE_ROWS, .hidden = it->scratch->hidden},
+            rows->n, rows->state.o);
 }
 
 /* One panel against one tile. */

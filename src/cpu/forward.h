@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* forward.h — attention of one work item: the running softmax over its keys, not yet divided. Both fill
- * the state of the item's rows; many rows go by tiles, few by dot products. */
+/* forward.h — attention of one work item: the running softmax over its keys, not yet divided. Both
+ * fill the state of the item's rows; many rows go by tiles, few by dot products. */
 #ifndef FATTN_CPU_FORWARD_H
 #define FATTN_CPU_FORWARD_H
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* gather.c — spans x parts x strips, each loaded by the kernel table; odd strides go element by element. */
+/* gather.c — spans x parts x strips, each loaded by the kernel table; odd strides go element by
+ * element. */
 #include "cpu/gather.h"
 
 #include <string.h>
@@ -68,10 +69,12 @@ static void load_elements(float *dst, int64_t ld, const char *src, fattn_dtype d
     const int64_t size = (int64_t)fattn_dtype_size(dtype);
     for (int r = 0; r < rows; r++)
         for (int64_t c = 0; c < part->d; c++)
-            dst[r * ld + c] = widen(src + (r * part->row_stride + part_column(part, c)) * size, dtype);
+            dst[r * ld + c] =
+                widen(src + (r * part->row_stride + part_column(part, c)) * size, dtype);
 }
 
-/* Strips of adjacent columns, one after the other; each is padded with zeros that the next one overwrites. */
+/* Strips of adjacent columns, one after the other; each is padded with zeros that the next one
+ * overwrites. */
 static void load_strips(const fattn_kernels *kernels, float *dst, int64_t ld, const char *src,
                         fattn_dtype dtype, const fattn_part *part, int rows)
 {
@@ -88,8 +91,8 @@ static void zero_columns(float *dst, int64_t ld, int64_t first, int rows)
         memset(dst + r * ld + first, 0, (size_t)(ld - first) * sizeof *dst);
 }
 
-/* One part of some rows into its columns of a tile. The load kernel writes whole vectors, so what begins
- * inside one goes element by element. */
+/* One part of some rows into its columns of a tile. The load kernel writes whole vectors, so what
+ * begins inside one goes element by element. */
 static void load_part(const fattn_kernels *kernels, const fattn_view *view, int part,
                       const fattn_part *columns, const char *src, int rows, float *dst, int64_t ld)
 {
@@ -118,15 +121,16 @@ fattn_tile gather_tile(const fattn_source *s, const fattn_kernels *kernels, int6
     if (s->view->dtype == FATTN_F32 && s->view->n_parts == 1) {
         const fattn_span span = span_at(s, 0, j, n);
         const fattn_part *part = span.part;
-        if (span.n == n && part->col_stride == 1 && part->chunk == 0 && part->row_stride == part->d &&
-            (!whole_vectors || part->d % LANES_MAX == 0))
+        if (span.n == n && part->col_stride == 1 && part->chunk == 0 &&
+            part->row_stride == part->d && (!whole_vectors || part->d % LANES_MAX == 0))
             return (fattn_tile){.at = span.at, .ld = (ptrdiff_t)part->d};
     }
     load_rows(s, kernels, j, n, scratch, ld);
     return (fattn_tile){.at = scratch, .ld = (ptrdiff_t)ld};
 }
 
-/* Rows that the dot family can read where they lie; chunk 0 there means that the columns lie together. */
+/* Rows that the dot family can read where they lie; chunk 0 there means that the columns lie
+ * together. */
 static bool find_run(const fattn_span *span, int first, fattn_run *run)
 {
     const fattn_part *part = span->part;
@@ -140,8 +144,8 @@ static bool find_run(const fattn_span *span, int first, fattn_run *run)
     return part->col_stride == 1 && chunk % LANES_MAX == 0;
 }
 
-void gather_runs(const fattn_source *s, const fattn_kernels *kernels, int64_t j, int n, float *scratch,
-                 int64_t ld, fattn_runs *runs)
+void gather_runs(const fattn_source *s, const fattn_kernels *kernels, int64_t j, int n,
+                 float *scratch, int64_t ld, fattn_runs *runs)
 {
     bool direct = s->view->n_parts == 1;
     runs->kernel = item_dtype(s->view->dtype);
@@ -155,15 +159,15 @@ void gather_runs(const fattn_source *s, const fattn_kernels *kernels, int64_t j,
     load_rows(s, kernels, j, n, scratch, ld);
     runs->kernel = KERNEL_F32;
     runs->count = n > 0;
-    runs->run[0] = (fattn_run){.at = (const char *)scratch, .ld = (ptrdiff_t)ld, .first = 0, .n = n};
+    runs->run[0] =
+        (fattn_run){.at = (const char *)scratch, .ld = (ptrdiff_t)ld, .first = 0, .n = n};
 }
 
 /* Address of one part of packed query row r. */
 static const char *query_at(const fattn_item *it, int part, int64_t r)
 {
-    const int64_t offset =
-        view_offset(it->p, &it->p->q, part, NULL, it->seq->batch, item_head(it, r),
-                    it->seq->q_row0 + item_query(it, r));
+    const int64_t offset = view_offset(it->p, &it->p->q, part, NULL, it->seq->batch,
+                                       item_head(it, r), it->seq->q_row0 + item_query(it, r));
     return element_at(it->ptrs->q[part], it->p->q.dtype, offset);
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* gather.h — from any layout, page, part, stride and dtype to plain tiles.
  *
- * The rows of an operand are a list of spans (view_span: the sequence, a page each, a shared prefix), a row is
- * a list of parts (one, or nope and rope columns), a part may lie in chunks (NZ caches). */
+ * The rows of an operand are a list of spans (view_span: the sequence, a page each, a shared
+ * prefix), a row is a list of parts (one, or nope and rope columns), a part may lie in chunks (NZ
+ * caches). */
 #ifndef FATTN_CPU_GATHER_H
 #define FATTN_CPU_GATHER_H
 
@@ -27,8 +28,9 @@ typedef struct fattn_tile {
     ptrdiff_t ld;
 } fattn_tile;
 
-/* Keys [j, j + n), n <= TILE_KEYS, of the source. Used where they lie when they are fp32 and contiguous
- * (and fill whole vectors, if `whole_vectors`), else copied to scratch, rows ld apart and zero-padded. */
+/* Keys [j, j + n), n <= TILE_KEYS, of the source. Used where they lie when they are fp32 and
+ * contiguous (and fill whole vectors, if `whole_vectors`), else copied to scratch, rows ld apart
+ * and zero-padded. */
 fattn_tile gather_tile(const fattn_source *source, const fattn_kernels *kernels, int64_t j, int n,
                        bool whole_vectors, float *scratch, int64_t ld);
 
@@ -47,12 +49,13 @@ typedef struct fattn_runs {
     fattn_run run[TILE_KEYS];
 } fattn_runs;
 
-/* Keys [j, j + n) where they lie, when their columns lie together or in strips that kernels can read; else one
- * run widened into scratch, which gives the same bits. */
+/* Keys [j, j + n) where they lie, when their columns lie together or in strips that kernels can
+ * read; else one run widened into scratch, which gives the same bits. */
 void gather_runs(const fattn_source *source, const fattn_kernels *kernels, int64_t j, int n,
                  float *scratch, int64_t ld, fattn_runs *runs);
 
-/* qt of packed rows [r, r + n), n <= TILE_ROWS, multiplied by factor; the k tile is used on the way. */
+/* qt of packed rows [r, r + n), n <= TILE_ROWS, multiplied by factor; the k tile is used on the
+ * way. */
 void gather_q_panel(const fattn_item *it, int64_t r, int n, float factor, float *qt);
 
 /* The same rows one after the other, ldk apart, zero-padded. */

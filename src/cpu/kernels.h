@@ -5,11 +5,12 @@
  * Two shapes of work (docs/kernels.md):
  *  tile   up to 64 query rows in vector lanes against up to 64 keys. Scores are transposed,
  *         st[key][64 rows], so K and V are read as they lie and nothing is reduced across lanes.
- *  dot    up to 8 query rows against up to 64 keys; scores s[row][64 keys], K and V in their own dtype.
- * Scores are in log2 units: q is scaled by scale*log2(e) beforehand, p = 2^(s - m).
+ *  dot    up to 8 query rows against up to 64 keys; scores s[row][64 keys], K and V in their own
+ * dtype. Scores are in log2 units: q is scaled by scale*log2(e) beforehand, p = 2^(s - m).
  *
- * Same bits: what a kernel computes for one row (one key, one column) must not depend on how many others
- * stand beside it. No read or write outside the stated extents, not even of bytes that are discarded. */
+ * Same bits: what a kernel computes for one row (one key, one column) must not depend on how many
+ * others stand beside it. No read or write outside the stated extents, not even of bytes that are
+ * discarded. */
 #ifndef FATTN_CPU_KERNELS_H
 #define FATTN_CPU_KERNELS_H
 
@@ -22,58 +23,64 @@ enum {
     TILE_ROWS = 64, /* leading dimension of st and qt, lanes of the row state */
     TILE_KEYS = 64, /* keys per tile; tiles begin at multiples of it in the sequence */
     DOT_ROWS = 8,   /* most rows of the dot family */
-    LANES_MAX = 16  /* scratch leading dimensions are multiples of it, scratch rows 64-byte aligned */
+    LANES_MAX =
+        16 /* scratch leading dimensions are multiples of it, scratch rows 64-byte aligned */
 };
 
 enum { KERNEL_F32, KERNEL_F16, KERNEL_BF16, KERNEL_DTYPES };
 
-/* dst[r][c] = src[r*src_stride + c] widened, for rows x cols; columns cols..round_up(cols, LANES_MAX) of
- * dst are set to 0. ld >= round_up(cols, LANES_MAX). */
-typedef void (*fattn_load_fn)(float *dst, ptrdiff_t ld, const void *src, ptrdiff_t src_stride, int rows,
-                              int cols);
+/* dst[r][c] = src[r*src_stride + c] widened, for rows x cols; columns cols..round_up(cols,
+ * LANES_MAX) of dst are set to 0. ld >= round_up(cols, LANES_MAX). */
+typedef void (*fattn_load_fn)(float *dst, ptrdiff_t ld, const void *src, ptrdiff_t src_stride,
+                              int rows, int cols);
 
-/* qt[c*TILE_ROWS + r] = rows[r][c] * scale for r < n_rows; lanes n_rows..round_up(n_rows, lanes) are 0. */
-typedef void (*fattn_pack_fn)(float *qt, const void *const *rows, int n_rows, int cols, float scale);
+/* qt[c*TILE_ROWS + r] = rows[r][c] * scale for r < n_rows; lanes n_rows..round_up(n_rows, lanes)
+ * are 0. */
+typedef void (*fattn_pack_fn)(float *qt, const void *const *rows, int n_rows, int cols,
+                              float scale);
 
 /* dst[c] = src[c] / divisor, rounded to nearest even; contiguous. */
 typedef void (*fattn_store_fn)(void *dst, const float *src, int cols, float divisor);
 
 /* st[key][lane] = sum_c k[key*ldk + c] * qt[c][lane], c ascending, for `vectors` vectors of lanes;
  * tmax[lane] = max over the keys. k is fp32, any address; keys 1..TILE_KEYS. */
-typedef void (*fattn_qk_fn)(float *st, const float *qt, const float *k, ptrdiff_t ldk, int keys, int d,
-                            int vectors, float *tmax);
+typedef void (*fattn_qk_fn)(float *st, const float *qt, const float *k, ptrdiff_t ldk, int keys,
+                            int d, int vectors, float *tmax);
 
-/* Adds bias[key][lane] (log2 units, NULL = none), then sets st to -inf where bit `lane` of hide[key] is
- * set (NULL = none), and recomputes tmax. */
-typedef void (*fattn_edit_fn)(float *st, int keys, int vectors, const float *bias, const uint64_t *hide,
-                              float *tmax);
+/* Adds bias[key][lane] (log2 units, NULL = none), then sets st to -inf where bit `lane` of
+ * hide[key] is set (NULL = none), and recomputes tmax. */
+typedef void (*fattn_edit_fn)(float *st, int keys, int vectors, const float *bias,
+                              const uint64_t *hide, float *tmax);
 
-/* One step of the online softmax, per lane. Row state: m = reference of the running sums (-inf at the
- * start), top = true maximum, l = sum of 2^(s - m). A lane moves m to tmax only when tmax > m + 8, and
- * then alpha = 2^(m_old - m_new), else alpha = 1 exactly. st becomes p = 2^(st - m); lanes whose m is
- * still -inf get p = 0. 2^0 is exactly 1; relative error of 2^x <= 2^-22.5. Keys are summed in ascending
- * order. Returns nonzero when any alpha != 1. */
+/* One step of the online softmax, per lane. Row state: m = reference of the running sums (-inf at
+ * the start), top = true maximum, l = sum of 2^(s - m). A lane moves m to tmax only when tmax > m +
+ * 8, and then alpha = 2^(m_old - m_new), else alpha = 1 exactly. st becomes p = 2^(st - m); lanes
+ * whose m is still -inf get p = 0. 2^0 is exactly 1; relative error of 2^x <= 2^-22.5. Keys are
+ * summed in ascending order. Returns nonzero when any alpha != 1. */
 typedef int (*fattn_softmax_fn)(float *st, int keys, int vectors, const float *tmax, float *m,
                                 float *top, float *l, float *alpha);
 
 /* o[row][c] = o[row][c] * (alpha ? alpha[row] : 1) + sum_key pt[key][row] * v[key*ldv + c], keys
- * ascending, one chain. rows 1..TILE_ROWS, cols a multiple of the vector width; o rows ldo apart. */
+ * ascending, one chain. rows 1..TILE_ROWS, cols a multiple of the vector width; o rows ldo apart.
+ */
 typedef void (*fattn_pv_fn)(float *o, ptrdiff_t ldo, const float *pt, const float *v, ptrdiff_t ldv,
                             int rows, int keys, int cols, const float *alpha);
 
-/* s[row*TILE_KEYS + key] = sum_c q[row*ldq + c] * k[key*ldk + c], k in its dtype. q is fp32, aligned
- * scratch, zero-padded to round_up(d, LANES_MAX); k is read exactly d columns wide. The order of the sum
- * depends on d alone. `ahead` (may be NULL): rows of the same stride and width that will be read next; only
- * prefetched. rows 1..DOT_ROWS, keys 1..TILE_KEYS. */
+/* s[row*TILE_KEYS + key] = sum_c q[row*ldq + c] * k[key*ldk + c], k in its dtype. q is fp32,
+ * aligned scratch, zero-padded to round_up(d, LANES_MAX); k is read exactly d columns wide. The
+ * order of the sum depends on d alone. `ahead` (may be NULL): rows of the same stride and width
+ * that will be read next; only prefetched. rows 1..DOT_ROWS, keys 1..TILE_KEYS. */
 typedef void (*fattn_dot_fn)(float *s, const float *q, ptrdiff_t ldq, const void *k, ptrdiff_t ldk,
                              int rows, int keys, int d, const void *ahead);
 
-/* The row-major twin of fattn_softmax_fn for s[row][TILE_KEYS]: takes the maximum itself; s becomes p.
- * Entries keys..TILE_KEYS of each row are -inf on entry (p = 0 on return). State per row. */
-typedef int (*fattn_softmax_rows_fn)(float *s, int rows, float *m, float *top, float *l, float *alpha);
+/* The row-major twin of fattn_softmax_fn for s[row][TILE_KEYS]: takes the maximum itself; s becomes
+ * p. Entries keys..TILE_KEYS of each row are -inf on entry (p = 0 on return). State per row. */
+typedef int (*fattn_softmax_rows_fn)(float *s, int rows, float *m, float *top, float *l,
+                                     float *alpha);
 
-/* o[row*ldo + c] += sum_key p[row*TILE_KEYS + key] * v[key*ldv + c], keys ascending, one chain per element; v
- * in its dtype, read exactly cols wide. o is scratch with ldo >= round_up(cols, LANES_MAX). */
+/* o[row*ldo + c] += sum_key p[row*TILE_KEYS + key] * v[key*ldv + c], keys ascending, one chain per
+ * element; v in its dtype, read exactly cols wide. o is scratch with ldo >= round_up(cols,
+ * LANES_MAX). */
 typedef void (*fattn_axpy_fn)(float *o, ptrdiff_t ldo, const float *p, const void *v, ptrdiff_t ldv,
                               int rows, int keys, int cols, const void *ahead);
 
@@ -118,7 +125,8 @@ typedef struct fattn_kernels {
     fattn_axpy_strips_fn axpy_strips[KERNEL_DTYPES];
     fattn_exp2_fn exp2;
     fattn_finite_fn finite;
-    /* Peak probe for `fattn bench`: runs n rounds of independent FMAs on registers, returns the FLOPs done. */
+    /* Peak probe for `fattn bench`: runs n rounds of independent FMAs on registers, returns the
+     * FLOPs done. */
     double (*fma_probe)(int64_t n);
 } fattn_kernels;
 

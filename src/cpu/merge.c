@@ -3,8 +3,8 @@
  *
  *   m = max m_s,  w_s = 2^(m_s - m),  l = sum w_s l_s,  o = sum w_s o_s       (s in key order)
  *
- * A split in which the row sees nothing has m_s = -inf, w_s = 0, so it does not matter how far the key
- * range of a row block reaches. The sum over o is an axpy with the splits as keys. */
+ * A split in which the row sees nothing has m_s = -inf, w_s = 0, so it does not matter how far the
+ * key range of a row block reaches. The sum over o is an axpy with the splits as keys. */
 #include "cpu/merge.h"
 
 #include <math.h>

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* plan.c — cuts a problem into work items: counts them, then places them, biggest first.
  *
- * The walk over the sequences is done twice with the same code; the first pass counts how many items fall
- * into each class of cost, the second puts every item where it belongs. Linear, and the same order on
- * every machine. The first pass takes equal items together and does not begin when memory for the fewest
- * items there can be is missing, so that a call that is too big is refused at once. */
+ * The walk over the sequences is done twice with the same code; the first pass counts how many
+ * items fall into each class of cost, the second puts every item where it belongs. Linear, and the
+ * same order on every machine. The first pass takes equal items together and does not begin when
+ * memory for the fewest items there can be is missing, so that a call that is too big is refused at
+ * once. */
 #include "cpu/plan.h"
 
 #include <stdatomic.h>
@@ -29,7 +30,8 @@ typedef struct planner {
     fattn_cpu_plan *plan;
     int64_t block_rows; /* packed rows per item, tile family */
     bool placing;
-    int64_t class_at[COST_CLASSES]; /* counting: items of the class; placing: where the next one goes */
+    int64_t
+        class_at[COST_CLASSES]; /* counting: items of the class; placing: where the next one goes */
     int64_t n_merges, n_works, n_dots;
     int64_t scratch_rows;
     size_t partial_floats; /* SIZE_MAX = overflow */
@@ -77,8 +79,8 @@ static fattn_work split_of(const planner *b, fattn_work work, int64_t s)
     return work;
 }
 
-/* Splits s .. s + n - 1 of a row block, of equal cost: an item per split and kv head. The partial states
- * of a head lie in key order. */
+/* Splits s .. s + n - 1 of a row block, of equal cost: an item per split and kv head. The partial
+ * states of a head lie in key order. */
 static void add_equal_splits(planner *b, const fattn_work *block, int64_t s, int64_t n,
                              const fattn_merge *merge)
 {
@@ -91,21 +93,22 @@ static void add_equal_splits(planner *b, const fattn_work *block, int64_t s, int
             *at = work; /* and then changed there: a copy of what was just written would stall */
             at->kv_head = head;
             at->merge = b->n_merges + head;
-            at->partial =
-                merge->partial + (head * merge->parts + s) * MUTANT(42, merge->stride, merge->stride - 1);
+            at->partial = merge->partial +
+                          (head * merge->parts + s) * MUTANT(42, merge->stride, merge->stride - 1);
         }
     }
 }
 
-/* A row block whose keys are split: an item per split and kv head, a merge per kv head. The heads of one
- * split stand together, because a cache keeps the rows of all heads of a token together. */
+/* A row block whose keys are split: an item per split and kv head, a merge per kv head. The heads
+ * of one split stand together, because a cache keeps the rows of all heads of a token together. */
 static void add_splits(planner *b, fattn_work work)
 {
     const int64_t heads = b->p->n_kv_heads, split = b->plan->kernels->split_keys;
     const size_t stride = state_floats(work.rows, b->p->d_v);
     const fattn_merge merge = {.partial = (int64_t)b->partial_floats,
                                .stride = (int64_t)stride,
-                               .parts = i64_div_up(work.k1, split) - work.k0 / split - MUTANT(41, 0, 1)};
+                               .parts =
+                                   i64_div_up(work.k1, split) - work.k0 / split - MUTANT(41, 0, 1)};
     add_equal_splits(b, &work, 0, 1, &merge);
     if (merge.parts > 2) add_equal_splits(b, &work, 1, merge.parts - MUTANT(125, 2, 3), &merge);
     if (merge.parts > 1) add_equal_splits(b, &work, merge.parts - 1, 1, &merge);
@@ -122,7 +125,8 @@ static void add_splits(planner *b, fattn_work work)
         b->partial_floats = SIZE_MAX;
 }
 
-/* The block of packed rows from r on, with the hull of the keys it sees; kv_head is left to the caller. */
+/* The block of packed rows from r on, with the hull of the keys it sees; kv_head is left to the
+ * caller. */
 static fattn_work block_at(const planner *b, int64_t s, int64_t r)
 {
     const fattn_seq *seq = &b->p->seqs[s];
@@ -172,7 +176,8 @@ static void walk(planner *b)
     for (int64_t s = 0; s < b->p->n_seqs; s++) walk_seq(b, s);
 }
 
-/* Upper bound of the number of (panel, split) pairs of a sequence over all heads; false on overflow. */
+/* Upper bound of the number of (panel, split) pairs of a sequence over all heads; false on
+ * overflow. */
 static bool count_panels(const planner *b, const fattn_seq *seq, int64_t *panels)
 {
     int64_t rows;
@@ -180,7 +185,8 @@ static bool count_panels(const planner *b, const fattn_seq *seq, int64_t *panels
     const int64_t blocks = i64_div_up(rows, TILE_ROWS);
     const int64_t splits =
         seq->q_len <= SPLIT_Q_LEN ? i64_div_up(seq->kv_len, b->plan->kernels->split_keys) : 1;
-    return i64_mul(blocks, i64_max(splits, 1), panels) && i64_mul(*panels, b->p->n_kv_heads, panels);
+    return i64_mul(blocks, i64_max(splits, 1), panels) &&
+           i64_mul(*panels, b->p->n_kv_heads, panels);
 }
 
 /* Checks that the list stays in proportion and chooses how many panels share an item. */
@@ -189,11 +195,12 @@ static fattn_status choose_block(planner *b, int threads)
     int64_t total = 0;
     for (int64_t s = 0; s < b->p->n_seqs; s++) {
         int64_t panels;
-        REQUIRE(count_panels(b, &b->p->seqs[s], &panels) && i64_add(total, panels, &total) &&
-                    total <= MAX_WORKS,
-                FATTN_E_NOMEM,
-                "out of memory: sequence %lld brings the call beyond %lld work items; split the batch",
-                (long long)s, (long long)MAX_WORKS);
+        REQUIRE(
+            count_panels(b, &b->p->seqs[s], &panels) && i64_add(total, panels, &total) &&
+                total <= MAX_WORKS,
+            FATTN_E_NOMEM,
+            "out of memory: sequence %lld brings the call beyond %lld work items; split the batch",
+            (long long)s, (long long)MAX_WORKS);
     }
     const int64_t share = total / ((int64_t)threads * ITEMS_PER_THREAD);
     b->block_rows = TILE_ROWS * i64_clamp(share, 1, b->plan->kernels->panels);

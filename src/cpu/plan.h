@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* plan.h — a problem cut into work items.
  *
- * The rows of a kv head are packed: r = i * group + g, so all query heads of a group share one gathered
- * K/V tile and i stays monotone. An item is a block of packed rows of one (sequence, kv head) against a
- * range of keys. How the keys are split depends on the sequence's own lengths and the ISA row only; how
- * many panels of rows share an item may depend on anything, because it does not touch a row's bits. */
+ * The rows of a kv head are packed: r = i * group + g, so all query heads of a group share one
+ * gathered K/V tile and i stays monotone. An item is a block of packed rows of one (sequence, kv
+ * head) against a range of keys. How the keys are split depends on the sequence's own lengths and
+ * the ISA row only; how many panels of rows share an item may depend on anything, because it does
+ * not touch a row's bits. */
 #ifndef FATTN_CPU_PLAN_H
 #define FATTN_CPU_PLAN_H
 

@@ -12,10 +12,7 @@
 #include "core/bias.h"
 
 /* Bits [0, n), n <= 64. */
-static uint64_t low_bits(int64_t n)
-{
-    return n >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << n) - 1;
-}
+static uint64_t low_bits(int64_t n) { return n >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << n) - 1; }
 
 /* Keys [j, j + n) outside the row's interval. */
 static uint64_t hidden_by_interval(const fattn_seq *seq, int64_t i, int64_t j, int n)
@@ -52,7 +49,8 @@ static uint64_t hidden_by_bytes(const uint8_t *cells, int64_t stride, int n)
     return hidden;
 }
 
-/* Keys [j, j + n) that the dense mask hides from a row; it says nothing about keys before mask_from. */
+/* Keys [j, j + n) that the dense mask hides from a row; it says nothing about keys before
+ * mask_from. */
 static uint64_t hidden_by_cells(const fattn_item *it, int64_t head, int64_t i, int64_t j, int n)
 {
     const fattn_mask *mask = &it->p->mask;
@@ -65,7 +63,8 @@ static uint64_t hidden_by_cells(const fattn_item *it, int64_t head, int64_t i, i
     return hidden_by_bytes(cells, mask->col_stride, n - (int)free_keys) << free_keys;
 }
 
-/* Heads of a group that share a row of the mask come one after the other: its word is computed once. */
+/* Heads of a group that share a row of the mask come one after the other: its word is computed
+ * once. */
 static uint64_t hidden_by_mask(const fattn_item *it, int64_t r, int64_t j, int n, uint64_t previous)
 {
     const int64_t i = item_query(it, r), head = item_head(it, r);
@@ -88,7 +87,8 @@ fattn_tile_class scores_hidden(const fattn_item *it, int64_t r, int rows, int64_
     for (int row = 0; row < rows; row++) {
         if (dense && row > 0) by_mask = hidden_by_mask(it, r + row, j, n, by_mask);
         hidden[row] = by_mask;
-        if (band != TILE_FULL) hidden[row] |= hidden_by_interval(it->seq, item_query(it, r + row), j, n);
+        if (band != TILE_FULL)
+            hidden[row] |= hidden_by_interval(it->seq, item_query(it, r + row), j, n);
         any |= hidden[row];
         all &= hidden[row];
     }
@@ -119,8 +119,8 @@ static bool bias_direct(const fattn_bias *bias)
 
 static const void *bias_cells(const fattn_item *it, int64_t head, int64_t i, int64_t j)
 {
-    const int64_t at = it->seq->bias_base + head * it->seq->bias_head_stride +
-                       i * it->seq->bias_row_stride + j;
+    const int64_t at =
+        it->seq->bias_base + head * it->seq->bias_head_stride + i * it->seq->bias_row_stride + j;
     return (const char *)it->ptrs->bias + at * (int64_t)fattn_dtype_size(it->p->bias.dtype);
 }
 
@@ -128,7 +128,8 @@ static void tensor_row(const fattn_item *it, int64_t head, int64_t i, int64_t j,
 {
     const fattn_bias *bias = &it->p->bias;
     if (bias_direct(bias))
-        it->kernels->load[item_dtype(bias->dtype)](row, TILE_KEYS, bias_cells(it, head, i, j), 0, 1, n);
+        it->kernels->load[item_dtype(bias->dtype)](row, TILE_KEYS, bias_cells(it, head, i, j), 0, 1,
+                                                   n);
     else
         for (int k = 0; k < n; k++)
             row[k] = (float)bias_value(it->p, it->ptrs, it->seq, head, i, j + k);
@@ -168,8 +169,8 @@ static void slope_rows(const fattn_item *it, int64_t r, int rows, int64_t j, int
               distance);
     for (int row = 0; row < rows; row++) {
         const float *slopes = it->ptrs->bias;
-        const int64_t at = it->seq->batch * b->slope_batch_stride +
-                           item_head(it, r + row) * b->slope_head_stride;
+        const int64_t at =
+            it->seq->batch * b->slope_batch_stride + item_head(it, r + row) * b->slope_head_stride;
         const double slope = -(double)slopes[at] * LOG2_E;
         const double *first = distance + (last - item_query(it, r + row));
         for (int k = 0; k < n; k++)
@@ -197,8 +198,8 @@ void scores_bias_rows(const fattn_item *it, int64_t r, int rows, int64_t j, int 
     }
 }
 
-/* The usual case in one step, q's packing: rows of adjacent elements, scaled and transposed. false when the
- * result is not finite; then scale_row must look at every element. */
+/* The usual case in one step, q's packing: rows of adjacent elements, scaled and transposed. false
+ * when the result is not finite; then scale_row must look at every element. */
 static bool pack_bias(const fattn_item *it, int64_t r, int rows, int64_t j, int n, float *by_key)
 {
     const void *cells[TILE_ROWS];

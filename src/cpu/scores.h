@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* scores.h — what is done to scores between QK^T and softmax: which keys a row must not see, what is
- * added to a score, and the rounding of strict mode. Everything by row: bit or column k is key j + k. */
+/* scores.h — what is done to scores between QK^T and softmax: which keys a row must not see, what
+ * is added to a score, and the rounding of strict mode. Everything by row: bit or column k is key j
+ * + k. */
 #ifndef FATTN_CPU_SCORES_H
 #define FATTN_CPU_SCORES_H
 
@@ -12,7 +13,8 @@
 fattn_tile_class scores_hidden(const fattn_item *it, int64_t r, int rows, int64_t j, int n,
                                uint64_t *hidden);
 
-/* lanes[k] has bit `row` set where hidden[row] has bit k; rows up to TILE_ROWS, the others read as 0. */
+/* lanes[k] has bit `row` set where hidden[row] has bit k; rows up to TILE_ROWS, the others read as
+ * 0. */
 void scores_hidden_lanes(const uint64_t *hidden, int rows, uint64_t *lanes);
 
 /* bias[row * TILE_KEYS + k] in log2 units. Not for a problem without a bias. */

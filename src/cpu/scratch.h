@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* scratch.h — the memory one worker computes in, described once.
  *
- * scratch_bind() with base NULL tells the bytes, with memory it sets the pointers. Every block begins at a
- * multiple of 64 bytes. Leading dimensions of scratch are multiples of LANES_MAX. */
+ * scratch_bind() with base NULL tells the bytes, with memory it sets the pointers. Every block
+ * begins at a multiple of 64 bytes. Leading dimensions of scratch are multiples of LANES_MAX. */
 #ifndef FATTN_CPU_SCRATCH_H
 #define FATTN_CPU_SCRATCH_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* values.h — NaN and Inf in V under a mask. A hidden key has p = 0, but 0 * Inf is NaN: where some row of
- * a tile must not see a key, a V tile with non-finite values is multiplied without them, and they are
- * added afterwards to exactly the rows that see their key. */
+/* values.h — NaN and Inf in V under a mask. A hidden key has p = 0, but 0 * Inf is NaN: where some
+ * row of a tile must not see a key, a V tile with non-finite values is multiplied without them, and
+ * they are added afterwards to exactly the rows that see their key. */
 #ifndef FATTN_CPU_VALUES_H
 #define FATTN_CPU_VALUES_H
 

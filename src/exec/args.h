@@ -15,8 +15,8 @@ typedef enum fattn_args_need {
     ARGS_DATA    /* a call: everything */
 } fattn_args_need;
 
-/* The checks every call begins with: args not NULL, `size` known (0 = not initialised; larger only when
- * the extra bytes are 0), required fields present, tensors sane (tensor_check), fields flagged
+/* The checks every call begins with: args not NULL, `size` known (0 = not initialised; larger only
+ * when the extra bytes are 0), required fields present, tensors sane (tensor_check), fields flagged
  * UNSUPPORTED at their defaults. */
 fattn_status operator_args_check(const fattn_operator *op, const void *args, fattn_args_need need);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* dump.c — one call, one file. A .safetensors file is 8 bytes little endian (length of the header), the
- * header in JSON, and the data of all tensors one after the other.
+/* dump.c — one call, one file. A .safetensors file is 8 bytes little endian (length of the header),
+ * the header in JSON, and the data of all tensors one after the other.
  *
- * The header is written twice: before the call with the status "unfinished", behind it with what came out;
- * blanks fill it to the same length. Nothing of an input is kept in memory. */
+ * The header is written twice: before the call with the status "unfinished", behind it with what
+ * came out; blanks fill it to the same length. Nothing of an input is kept in memory. */
 #include "exec/dump.h"
 
 #include <errno.h>
@@ -30,7 +30,8 @@ enum {
 /* ---- the tensors of a call ---- */
 
 /* index -1: not of a list. */
-typedef void (*visit_fn)(void *self, const fattn_field *field, int64_t index, const fattn_tensor *t);
+typedef void (*visit_fn)(void *self, const fattn_field *field, int64_t index,
+                         const fattn_tensor *t);
 
 static void visit_field(const fattn_field *f, const void *value, visit_fn visit, void *self)
 {
@@ -49,13 +50,15 @@ static void visit_tensors(const fattn_dump *d, bool outputs, visit_fn visit, voi
     for (int i = 0; i < d->op->n_fields && d->tensors; i++) {
         const fattn_field *f = &d->op->fields[i];
         const bool in = f->kind == FATTN_FIELD_TENSOR_IN || f->kind == FATTN_FIELD_TENSORS_IN;
-        const bool out = f->kind == FATTN_FIELD_TENSOR_OUT, both = f->kind == FATTN_FIELD_TENSOR_INOUT;
-        if (both || (outputs ? out : in)) visit_field(f, (const char *)d->args + f->offset, visit, self);
+        const bool out = f->kind == FATTN_FIELD_TENSOR_OUT,
+                   both = f->kind == FATTN_FIELD_TENSOR_INOUT;
+        if (both || (outputs ? out : in))
+            visit_field(f, (const char *)d->args + f->offset, visit, self);
     }
 }
 
-/* The elements that are written: an axis that repeats one place (stride 0) stands once. Strides of an empty tensor
- * mean nothing. */
+/* The elements that are written: an axis that repeats one place (stride 0) stands once. Strides of
+ * an empty tensor mean nothing. */
 static fattn_tensor stored(const fattn_tensor *t)
 {
     fattn_tensor once = *t;
@@ -68,9 +71,9 @@ static fattn_tensor stored(const fattn_tensor *t)
 /* ---- the header ---- */
 
 static const char *const type_names[FATTN_DTYPE_COUNT] = {
-    [FATTN_DTYPE_NONE] = "U8", [FATTN_F64] = "F64",   [FATTN_F32] = "F32",      [FATTN_F16] = "F16",
-    [FATTN_BF16] = "BF16",     [FATTN_I64] = "I64",   [FATTN_I32] = "I32",      [FATTN_I8] = "I8",
-    [FATTN_U8] = "U8",         [FATTN_BOOL] = "BOOL", [FATTN_I4] = "I32",       [FATTN_E4M3] = "F8_E4M3",
+    [FATTN_DTYPE_NONE] = "U8", [FATTN_F64] = "F64",   [FATTN_F32] = "F32", [FATTN_F16] = "F16",
+    [FATTN_BF16] = "BF16",     [FATTN_I64] = "I64",   [FATTN_I32] = "I32", [FATTN_I8] = "I8",
+    [FATTN_U8] = "U8",         [FATTN_BOOL] = "BOOL", [FATTN_I4] = "I32",  [FATTN_E4M3] = "F8_E4M3",
     [FATTN_E5M2] = "F8_E5M2"};
 
 typedef struct entries {
@@ -134,15 +137,19 @@ static void add_numbers(fattn_text *text, const fattn_dump *d, bool finished)
 }
 
 /* `*outputs` = where they begin in the data, `*end` = the data's length. */
-static bool compose(const fattn_dump *d, fattn_text *text, bool finished, int64_t *outputs, int64_t *end)
+static bool compose(const fattn_dump *d, fattn_text *text, bool finished, int64_t *outputs,
+                    int64_t *end)
 {
     entries e = {.text = text, .prefix = ""};
-    text_add(text, "{\"__metadata__\":{\"fattn\":\"" FATTN_VERSION_STRING "\",\"operator\":\"%s\",\"line\":\"",
+    text_add(text,
+             "{\"__metadata__\":{\"fattn\":\"" FATTN_VERSION_STRING
+             "\",\"operator\":\"%s\",\"line\":\"",
              d->op->name);
     if (!add_line(text, d)) return false;
     text_add(text, "\",\"isa\":\"%s\",\"threads\":\"%d\",\"compute\":\"f32\",\"status\":\"%s\"",
              isa_name(d->context->isa), d->context->threads, d->status);
-    text_add(text, ",\"us\":\"%lld.%lld\"", (long long)(d->ns / 1000), (long long)(d->ns / 100 % 10));
+    text_add(text, ",\"us\":\"%lld.%lld\"", (long long)(d->ns / 1000),
+             (long long)(d->ns / 100 % 10));
     add_numbers(text, d, finished);
     visit_tensors(d, false, add_strides, &e);
     text_add(text, "}");
@@ -207,7 +214,8 @@ static void put_run(sink *s, const char *from, size_t n)
     s->used += n;
 }
 
-/* Axes [axis, rank) of a tensor that is not empty, row-major; the last axes that lie together go at once. */
+/* Axes [axis, rank) of a tensor that is not empty, row-major; the last axes that lie together go at
+ * once. */
 static void put_axes(sink *s, const fattn_tensor *t, int axis, const char *from)
 {
     const int64_t size = (int64_t)fattn_dtype_size(t->dtype);
@@ -219,7 +227,8 @@ static void put_axes(sink *s, const fattn_tensor *t, int axis, const char *from)
         put_run(s, from, (size_t)(together * size));
         return;
     }
-    for (int64_t i = 0; i < t->shape[axis]; i++) put_axes(s, t, axis + 1, from + i * t->strides[axis] * size);
+    for (int64_t i = 0; i < t->shape[axis]; i++)
+        put_axes(s, t, axis + 1, from + i * t->strides[axis] * size);
 }
 
 static void put_tensor(void *self, const fattn_field *f, int64_t index, const fattn_tensor *t)
@@ -245,8 +254,8 @@ static int create(const fattn_dump *d, char *path, size_t size)
     int file = -1;
     for (int i = 0; i < TRIES; i++) {
         const unsigned number = atomic_fetch_add(&counter, 1);
-        const int n = snprintf(path, size, "%s/%s-%ld-%06u.safetensors", d->context->dump_dir, d->op->name,
-                               (long)getpid(), number);
+        const int n = snprintf(path, size, "%s/%s-%ld-%06u.safetensors", d->context->dump_dir,
+                               d->op->name, (long)getpid(), number);
         errno = ENAMETOOLONG;
         if (n < 0 || (size_t)n >= size) break;
         file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
@@ -276,15 +285,20 @@ static bool begin(fattn_dump *d)
     if (!d->header) return false;
     fattn_text text = {.buffer = d->header, .size = d->header_bytes + 1};
     return compose(d, &text, false, &d->outputs_at, &end) && put_header(d, &text) &&
-           ftruncate(d->file, (off_t)(8 + (int64_t)d->header_bytes + end)) == 0 && put_tensors(d, false);
+           ftruncate(d->file, (off_t)(8 + (int64_t)d->header_bytes + end)) == 0 &&
+           put_tensors(d, false);
 }
 
 void dump_begin(fattn_dump *d, fattn_context *context, const fattn_operator *op, const void *args,
                 bool tensors)
 {
     char path[PATH_BYTES];
-    *d = (fattn_dump){
-        .context = context, .op = op, .args = args, .tensors = tensors, .file = -1, .status = "unfinished"};
+    *d = (fattn_dump){.context = context,
+                      .op = op,
+                      .args = args,
+                      .tensors = tensors,
+                      .file = -1,
+                      .status = "unfinished"};
     d->file = create(d, path, sizeof path);
     errno = d->file < 0 ? errno : 0;
     if (d->file >= 0 && begin(d)) return;
@@ -308,7 +322,8 @@ void dump_end(fattn_dump *d, fattn_status status, int64_t ns)
     fattn_text text = {.buffer = d->header, .size = d->header_bytes + 1};
     errno = 0;
     const bool good = (status != FATTN_OK || put_tensors(d, true)) &&
-                      compose(d, &text, status == FATTN_OK && d->tensors, &outputs, &end) && put_header(d, &text);
+                      compose(d, &text, status == FATTN_OK && d->tensors, &outputs, &end) &&
+                      put_header(d, &text);
     const bool closed = close(d->file) == 0;
     d->file = -1;
     if (!good || !closed) failed(d, d->context->dump_dir);

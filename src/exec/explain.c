@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* explain.c — what a problem asks for, counted: pairs, multiplications, bytes; and each backend's answer. */
+/* explain.c — what a problem asks for, counted: pairs, multiplications, bytes; and each backend's
+ * answer. */
 #include "exec/explain.h"
 
 #include <stdio.h>
@@ -16,8 +17,9 @@ static int64_t seen(const fattn_seq *seq, int64_t i)
     return row.hi - row.lo;
 }
 
-/* Both ends of the rows' windows grow by 0 or by 1 from row to row, and change over a few times only: between
- * two rows with ends that have not moved, or have moved with every row, the count is linear. */
+/* Both ends of the rows' windows grow by 0 or by 1 from row to row, and change over a few times
+ * only: between two rows with ends that have not moved, or have moved with every row, the count is
+ * linear. */
 static bool is_linear(const fattn_seq *seq, int64_t first, int64_t last)
 {
     const fattn_interval a = mask_interval(seq, first), b = mask_interval(seq, last);
@@ -51,7 +53,8 @@ static int64_t hull(const fattn_seq *seq)
 static double size_of(fattn_dtype dtype) { return (double)fattn_dtype_size(dtype); }
 
 /* Cells of a mask or bias that a sequence uses; a stride of 0 repeats one row or one head. */
-static double cells(const fattn_problem *p, const fattn_seq *seq, int64_t head_stride, int64_t row_stride)
+static double cells(const fattn_problem *p, const fattn_seq *seq, int64_t head_stride,
+                    int64_t row_stride)
 {
     const int64_t rows = row_stride || seq->q_len == 0 ? seq->q_len : 1;
     return (double)(head_stride ? p->n_heads : 1) * (double)rows * (double)hull(seq);
@@ -60,7 +63,8 @@ static double cells(const fattn_problem *p, const fattn_seq *seq, int64_t head_s
 static void count_seq(const fattn_problem *p, const fattn_seq *seq, fattn_explanation *out)
 {
     const double rows = (double)seq->q_len * (double)p->n_heads;
-    const double kv_row = (double)p->d_qk * size_of(p->k.dtype) + (double)p->d_v * size_of(p->v.dtype);
+    const double kv_row =
+        (double)p->d_qk * size_of(p->k.dtype) + (double)p->d_v * size_of(p->v.dtype);
     out->query_rows += seq->q_len;
     out->visible_pairs += explain_pairs(seq) * (double)p->n_heads;
     out->query_bytes += rows * (double)p->d_qk * size_of(p->q.dtype);
@@ -68,14 +72,16 @@ static void count_seq(const fattn_problem *p, const fattn_seq *seq, fattn_explan
     out->output_bytes += rows * (double)p->d_v * size_of(p->out.dtype);
     if (p->want_max_sum) out->output_bytes += rows * (double)p->stats_replicas * 2 * sizeof(float);
     if (p->want_lse) out->output_bytes += rows * sizeof(float);
-    if (p->mask.present) out->mask_bytes += cells(p, seq, p->mask.head_stride, seq->mask_row_stride);
+    if (p->mask.present)
+        out->mask_bytes += cells(p, seq, p->mask.head_stride, seq->mask_row_stride);
     if (p->bias.kind == BIAS_TENSOR || p->bias.kind == BIAS_COMPRESSED)
-        out->mask_bytes += cells(p, seq, seq->bias_head_stride, seq->bias_row_stride) * size_of(p->bias.dtype);
+        out->mask_bytes +=
+            cells(p, seq, seq->bias_head_stride, seq->bias_row_stride) * size_of(p->bias.dtype);
 }
 
 /* Every backend of the build is asked, those that the context does not allow too. */
-static void ask_all(const fattn_context *context, const fattn_problem *problem, const fattn_backend *chosen,
-                    fattn_explanation *out)
+static void ask_all(const fattn_context *context, const fattn_problem *problem,
+                    const fattn_backend *chosen, fattn_explanation *out)
 {
     const fattn_backend *backend;
     for (int i = 0; i < FATTN_EXPLAIN_BACKENDS && (backend = backend_at(i)); i++) {
@@ -84,12 +90,14 @@ static void ask_all(const fattn_context *context, const fattn_problem *problem, 
         answer->allowed = backend_allowed(context, backend);
         answer->accepts = backend->accepts(context, problem) == FATTN_OK;
         answer->chosen = backend == chosen;
-        if (!answer->accepts) snprintf(answer->why_not, sizeof answer->why_not, "%s", fattn_error_message());
+        if (!answer->accepts)
+            snprintf(answer->why_not, sizeof answer->why_not, "%s", fattn_error_message());
     }
 }
 
-void explain_plan(const fattn_context *context, const fattn_problem *problem, const fattn_backend *backend,
-                  const void *state, size_t bytes, fattn_explanation *out)
+void explain_plan(const fattn_context *context, const fattn_problem *problem,
+                  const fattn_backend *backend, const void *state, size_t bytes,
+                  fattn_explanation *out)
 {
     static const fattn_reading nothing = {.keys = "", .values = ""};
     *out = (fattn_explanation){.size = out->size,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* line.c — the printing half of the problem line; the command line has the reading half. Everything is a loop
- * over the field table. Outputs are named, too: what was given in its own shape, "none" what was not. */
+/* line.c — the printing half of the problem line; the command line has the reading half. Everything
+ * is a loop over the field table. Outputs are named, too: what was given in its own shape, "none"
+ * what was not. */
 #include "exec/line.h"
 
 #include <string.h>
@@ -8,10 +9,12 @@
 #include "base/ints.h"
 #include "base/mutant.h"
 
-/* Sanity bounds of args.c: how much longer a caller's args may be, the longest name, the longest list. */
+/* Sanity bounds of args.c: how much longer a caller's args may be, the longest name, the longest
+ * list. */
 enum { EXTRA_MAX = 4096, TEXT_MAX = 64, LIST_MAX = 1 << 24 };
 
-/* Keys of the line itself; an operator's parameter of the same name is written with a dot before it. */
+/* Keys of the line itself; an operator's parameter of the same name is written with a dot before
+ * it. */
 static const char *const keys[] = {"fill", "seed",    "density", "threads",     "strict",
                                    "isa",  "backend", "page",    "page_layout", "page_order"};
 
@@ -22,7 +25,10 @@ static const char *dot_of(const char *name)
     return "";
 }
 
-static const void *at(const void *args, const fattn_field *f) { return (const char *)args + f->offset; }
+static const void *at(const void *args, const fattn_field *f)
+{
+    return (const char *)args + f->offset;
+}
 
 bool line_is_contiguous(const fattn_tensor *t)
 {
@@ -105,17 +111,20 @@ static void add_tensors(fattn_text *text, const fattn_field *f, const fattn_tens
     if (alike) add_strides(text, f, first);
 }
 
-/* Where the layout has an N axis a head count that is not given comes from there (the reader sets 0). */
+/* Where the layout has an N axis a head count that is not given comes from there (the reader sets
+ * 0). */
 static bool heads_from_layout(const fattn_operator *op, const void *args)
 {
     const char *layout = NULL;
     for (int i = 0; i < op->n_fields; i++)
         if (strcmp(op->fields[i].name, "input_layout") == 0)
             layout = *(const char *const *)at(args, &op->fields[i]);
-    return layout && strnlen(layout, TEXT_MAX) < TEXT_MAX && strcspn(layout, "Nn") < strcspn(layout, "_");
+    return layout && strnlen(layout, TEXT_MAX) < TEXT_MAX &&
+           strcspn(layout, "Nn") < strcspn(layout, "_");
 }
 
-static void add_int(fattn_text *text, const fattn_operator *op, const void *args, const fattn_field *f)
+static void add_int(fattn_text *text, const fattn_operator *op, const void *args,
+                    const fattn_field *f)
 {
     const int64_t value = *(const int64_t *)at(args, f);
     const bool implied = (f->flags & FATTN_FIELD_HEADS) && heads_from_layout(op, args);
@@ -131,16 +140,23 @@ static void add_string(fattn_text *text, const fattn_field *f, const char *value
     if (value) add_word(text, value);
 }
 
-static void add_field(fattn_text *text, const fattn_operator *op, const void *args, const fattn_field *f)
+static void add_field(fattn_text *text, const fattn_operator *op, const void *args,
+                      const fattn_field *f)
 {
     const void *value = at(args, f);
     const char *dot = dot_of(f->name);
     switch (f->kind) {
     case FATTN_FIELD_TENSOR_IN:
     case FATTN_FIELD_TENSOR_OUT:
-    case FATTN_FIELD_TENSOR_INOUT: add_tensor(text, f, *(const fattn_tensor *const *)value); break;
-    case FATTN_FIELD_TENSORS_IN: add_tensors(text, f, value); break;
-    case FATTN_FIELD_INT: add_int(text, op, args, f); break;
+    case FATTN_FIELD_TENSOR_INOUT:
+        add_tensor(text, f, *(const fattn_tensor *const *)value);
+        break;
+    case FATTN_FIELD_TENSORS_IN:
+        add_tensors(text, f, value);
+        break;
+    case FATTN_FIELD_INT:
+        add_int(text, op, args, f);
+        break;
     case FATTN_FIELD_FLOAT:
         if (*(const double *)value == f->default_float) break;
         text_add(text, " %s%s=", dot, f->name);
@@ -150,7 +166,9 @@ static void add_field(fattn_text *text, const fattn_operator *op, const void *ar
         if (*(const bool *)value != (f->default_int != 0))
             text_add(text, " %s%s=%s", dot, f->name, *(const bool *)value ? "true" : "false");
         break;
-    case FATTN_FIELD_STRING: add_string(text, f, *(const char *const *)value); break;
+    case FATTN_FIELD_STRING:
+        add_string(text, f, *(const char *const *)value);
+        break;
     case FATTN_FIELD_INTS: {
         const fattn_int_array *list = value;
         if (!list->data || list->count > LIST_MAX) break;
@@ -158,11 +176,13 @@ static void add_field(fattn_text *text, const fattn_operator *op, const void *ar
         text_add_ints(text, list->data, list->count);
         break;
     }
-    case FATTN_FIELD_INT_OUT: break; /* an address */
+    case FATTN_FIELD_INT_OUT:
+        break; /* an address */
     }
 }
 
-void line_add(fattn_text *text, const fattn_context *context, const fattn_operator *op, const void *args)
+void line_add(fattn_text *text, const fattn_context *context, const fattn_operator *op,
+              const void *args)
 {
     text_add(text, "%s", op->name);
     const size_t size = args ? *(const size_t *)args : 0;

@@ -15,7 +15,8 @@ static size_t host_bytes(const fattn_field *f, const fattn_tensor *tensor)
     return host ? fattn_dtype_size(tensor->dtype) : 0;
 }
 
-static fattn_tensor *copy_tensor(const fattn_field *f, const fattn_tensor *tensor, fattn_arena *arena)
+static fattn_tensor *copy_tensor(const fattn_field *f, const fattn_tensor *tensor,
+                                 fattn_arena *arena)
 {
     fattn_tensor *copy = arena_alloc(arena, 1, sizeof *copy);
     if (!copy) return NULL;
@@ -74,10 +75,14 @@ static bool copy_field(const fattn_field *f, void *value, fattn_arena *arena)
         if (*tensor) *tensor = copy_tensor(f, *tensor, arena);
         return true;
     }
-    case FATTN_FIELD_TENSORS_IN: return copy_tensors(f, value, arena);
-    case FATTN_FIELD_INTS: return copy_ints(value, arena);
-    case FATTN_FIELD_STRING: return copy_text(value, arena);
-    default: return true;
+    case FATTN_FIELD_TENSORS_IN:
+        return copy_tensors(f, value, arena);
+    case FATTN_FIELD_INTS:
+        return copy_ints(value, arena);
+    case FATTN_FIELD_STRING:
+        return copy_text(value, arena);
+    default:
+        return true;
     }
 }
 
@@ -119,7 +124,8 @@ static bool same_tensors(const fattn_tensor_array *a, const fattn_tensor_array *
 {
     if (a->count != b->count || !a->data != !b->data) return false;
     for (int64_t i = 0; i < a->count; i++)
-        if (!b->data[i] || !same_tensor(a->data[i], b->data[i]) || !has_data(b->data[i])) return false;
+        if (!b->data[i] || !same_tensor(a->data[i], b->data[i]) || !has_data(b->data[i]))
+            return false;
     return true;
 }
 
@@ -148,13 +154,20 @@ static bool same_field(const fattn_field *f, const void *a, const void *b)
         const fattn_tensor *later = *(const fattn_tensor *const *)b;
         return same_tensor(first, later) && has_data(later) && same_number(f, first, later);
     }
-    case FATTN_FIELD_TENSORS_IN: return same_tensors(a, b);
-    case FATTN_FIELD_INT: return *(const int64_t *)a == *(const int64_t *)b;
-    case FATTN_FIELD_FLOAT: return *(const double *)a == *(const double *)b;
-    case FATTN_FIELD_BOOL: return *(const bool *)a == *(const bool *)b;
-    case FATTN_FIELD_STRING: return same_text(*(const char *const *)a, *(const char *const *)b);
-    case FATTN_FIELD_INTS: return same_ints(a, b);
-    case FATTN_FIELD_INT_OUT: return true; /* an address */
+    case FATTN_FIELD_TENSORS_IN:
+        return same_tensors(a, b);
+    case FATTN_FIELD_INT:
+        return *(const int64_t *)a == *(const int64_t *)b;
+    case FATTN_FIELD_FLOAT:
+        return *(const double *)a == *(const double *)b;
+    case FATTN_FIELD_BOOL:
+        return *(const bool *)a == *(const bool *)b;
+    case FATTN_FIELD_STRING:
+        return same_text(*(const char *const *)a, *(const char *const *)b);
+    case FATTN_FIELD_INTS:
+        return same_ints(a, b);
+    case FATTN_FIELD_INT_OUT:
+        return true; /* an address */
     }
     return false;
 }
@@ -167,7 +180,8 @@ fattn_status origin_match(const fattn_operator *op, const void *origin, const vo
         const fattn_field *f = &op->fields[i];
         REQUIRE(same_field(f, (const char *)origin + f->offset, (const char *)args + f->offset),
                 FATTN_E_ARG,
-                "plan of %s: %s differs from the planned one in more than its address (or has no data); "
+                "plan of %s: %s differs from the planned one in more than its address (or has no "
+                "data); "
                 "make a new plan",
                 op->name, f->name);
     }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* origin.h — the copy of an operator's args that a plan keeps: shapes, lists and numbers, no addresses. */
+/* origin.h — the copy of an operator's args that a plan keeps: shapes, lists and numbers, no
+ * addresses. */
 #ifndef FATTN_EXEC_ORIGIN_H
 #define FATTN_EXEC_ORIGIN_H
 

@@ -16,7 +16,7 @@
 enum { WORKSPACE_ALIGN = 64, DESCRIPTION = 480 };
 
 struct fattn_plan {
-    fattn_context *context;             /* borrowed; outlives the plan */
+    fattn_context *context; /* borrowed; outlives the plan */
     const fattn_operator *op;
     const fattn_translator *translator; /* NULL: run = op->call */
     fattn_arena arena;                  /* seqs, backend state, origin */
@@ -30,21 +30,22 @@ struct fattn_plan {
     char description[DESCRIPTION];
 };
 
-fattn_status exec_refused(const fattn_context *context, const fattn_translator *translator, const void *args,
-                          fattn_status status)
+fattn_status exec_refused(const fattn_context *context, const fattn_translator *translator,
+                          const void *args, fattn_status status)
 {
-    return translator->refused ? translator->refused(context, translator->op, args, status) : status;
+    return translator->refused ? translator->refused(context, translator->op, args, status)
+                               : status;
 }
 
-fattn_status exec_args_check(const fattn_context *context, const fattn_translator *translator, const void *args,
-                             fattn_args_need need)
+fattn_status exec_args_check(const fattn_context *context, const fattn_translator *translator,
+                             const void *args, fattn_args_need need)
 {
     const fattn_status status = operator_args_check(translator->op, args, need);
     return status == FATTN_OK ? status : exec_refused(context, translator, args, status);
 }
 
-/* Everything but the origin and the own workspace. On failure the caller frees the arena. What it warns of is
- * held by the caller until nothing can be refused any more. */
+/* Everything but the origin and the own workspace. On failure the caller frees the arena. What it
+ * warns of is held by the caller until nothing can be refused any more. */
 static fattn_status prepare(fattn_plan *plan, fattn_context *context,
                             const fattn_translator *translator, const void *args,
                             fattn_args_need need)
@@ -63,10 +64,11 @@ static fattn_status prepare(fattn_plan *plan, fattn_context *context,
 
 static fattn_status out_of_memory(const fattn_plan *plan)
 {
-    return error_set(FATTN_E_NOMEM,
-                     "%s: out of memory: a workspace of %zu bytes for %d threads; fewer threads or a "
-                     "smaller batch need less",
-                     plan->op->name, plan->bytes, plan->context->threads);
+    return error_set(
+        FATTN_E_NOMEM,
+        "%s: out of memory: a workspace of %zu bytes for %d threads; fewer threads or a "
+        "smaller batch need less",
+        plan->op->name, plan->bytes, plan->context->threads);
 }
 
 /* The head of every run; after it nothing fails. */
@@ -82,7 +84,8 @@ static fattn_status run(const fattn_plan *plan, const void *args, void *workspac
 
 /* prepare() for those who run nothing. */
 static fattn_status prepare_only(fattn_plan *plan, fattn_context *context,
-                                 const fattn_translator *translator, const void *args, fattn_args_need need)
+                                 const fattn_translator *translator, const void *args,
+                                 fattn_args_need need)
 {
     warn_list warnings;
     warn_hold(&warnings);
@@ -195,13 +198,14 @@ static fattn_status keep(fattn_plan *plan, const void *args)
     return FATTN_OK;
 }
 
-fattn_status exec_explain(fattn_context *context, const fattn_translator *translator, const void *args,
-                          fattn_explanation *out)
+fattn_status exec_explain(fattn_context *context, const fattn_translator *translator,
+                          const void *args, fattn_explanation *out)
 {
     fattn_plan plan = {0};
     TRY(context_resolve(&context));
     fattn_status status = prepare_only(&plan, context, translator, args, ARGS_SHAPES);
-    if (status == FATTN_OK) explain_plan(context, &plan.problem, plan.backend, plan.state, plan.bytes, out);
+    if (status == FATTN_OK)
+        explain_plan(context, &plan.problem, plan.backend, plan.state, plan.bytes, out);
     arena_free(&plan.arena);
     return status;
 }
@@ -257,10 +261,11 @@ static fattn_status run_in_own(fattn_plan *plan, const void *args)
 {
     if (atomic_flag_test_and_set_explicit(&plan->busy, memory_order_acquire) &&
         MUTANT(65, true, false))
-        return error_set(FATTN_E_BUSY,
-                         "plan of %s: its own workspace is in use by another run; pass a workspace of "
-                         "%zu bytes to run at the same time",
-                         plan->op->name, plan->bytes);
+        return error_set(
+            FATTN_E_BUSY,
+            "plan of %s: its own workspace is in use by another run; pass a workspace of "
+            "%zu bytes to run at the same time",
+            plan->op->name, plan->bytes);
     const fattn_status status = run(plan, args, plan->workspace);
     atomic_flag_clear_explicit(&plan->busy, memory_order_release);
     return status;
@@ -275,7 +280,8 @@ static fattn_status run_planned(fattn_plan *plan, const void *args, void *worksp
             "plan of %s: the workspace has %zu bytes, a run needs %zu", plan->op->name, bytes,
             plan->bytes);
     REQUIRE((uintptr_t)workspace % WORKSPACE_ALIGN == 0, FATTN_E_ARG,
-            "plan of %s: the workspace is not aligned to %d bytes", plan->op->name, WORKSPACE_ALIGN);
+            "plan of %s: the workspace is not aligned to %d bytes", plan->op->name,
+            WORKSPACE_ALIGN);
     return run(plan, args, workspace);
 }
 

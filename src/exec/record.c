@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* record.c — a call written down: before it the inputs (dump.h), behind it one line
  *
- *   fusion_attention input_layout=BNSD query=f16[1,8,64,64] ... # FATTN_OK 81.4 us, avx512, 2 threads
+ *   fusion_attention input_layout=BNSD query=f16[1,8,64,64] ... # FATTN_OK 81.4 us, avx512, 2
+ * threads
  *
  * whose beginning is a problem line and whose end a comment of that grammar. */
 #include "exec/record.h"
@@ -55,8 +56,8 @@ static void log_call(const made_call *c)
     context_free(c->context, buffer);
 }
 
-/* Everything that can be checked without reading data is in order, so that all data may be read. The call
- * itself will warn. */
+/* Everything that can be checked without reading data is in order, so that all data may be read.
+ * The call itself will warn. */
 static bool readable(fattn_context *context, const fattn_operator *op, const void *args)
 {
     size_t bytes;
@@ -72,13 +73,15 @@ fattn_status record_call(fattn_context *context, const fattn_operator *op, const
                          record_body body, void *self)
 {
     fattn_dump dump = {.file = -1};
-    if (context->record & RECORD_DUMP) dump_begin(&dump, context, op, args, readable(context, op, args));
+    if (context->record & RECORD_DUMP)
+        dump_begin(&dump, context, op, args, readable(context, op, args));
     const int64_t start = now_ns();
     const fattn_status status = body(self);
     const int64_t ns = now_ns() - start;
     dump_end(&dump, status, ns);
     if (context->record & RECORD_CALL)
-        log_call(&(made_call){.context = context, .op = op, .args = args, .status = status, .ns = ns});
+        log_call(
+            &(made_call){.context = context, .op = op, .args = args, .status = status, .ns = ns});
     return status;
 }
 

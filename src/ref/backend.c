@@ -148,7 +148,8 @@ static void ref_item(void *arg, int64_t item, int worker)
         ref_row(p, job->ptrs, seq, head, i, slab + p->d_v, &row);
         const int64_t at = view_offset(p, &p->out, 0, NULL, seq->batch, head, seq->q_row0 + i);
         for (int64_t c = 0; job->ptrs->out && c < p->d_v; c++)
-            element_store(job->ptrs->out, p->out.dtype, at + c * p->out.part[0].col_stride, row.out[c]);
+            element_store(job->ptrs->out, p->out.dtype, at + c * p->out.part[0].col_stride,
+                          row.out[c]);
         write_stats(job, seq, head, i, &row);
     }
 }

@@ -63,7 +63,8 @@ static void load_query(const row_work *w)
         const int64_t at = view_offset(w->p, view, part, w->ptrs->table, w->seq->batch, w->head,
                                        w->seq->q_row0 + w->i);
         for (int64_t c = 0; c < view->part[part].d; c++)
-            *q++ = element_load(w->ptrs->q[part], view->dtype, at + c * view->part[part].col_stride);
+            *q++ =
+                element_load(w->ptrs->q[part], view->dtype, at + c * view->part[part].col_stride);
     }
 }
 
@@ -78,7 +79,8 @@ static double dot(const row_work *w, int64_t j, double *absolute)
         const int64_t kv_head = MUTANT(26, w->head / w->p->group, w->head % w->p->n_kv_heads);
         const fattn_span key = view_span(w->p, w->ptrs, w->seq, OPERAND_KEY, part, kv_head, j, 1);
         for (int64_t c = 0; c < view->part[part].d; c++) {
-            const double product = *q++ * element_load(key.at, view->dtype, part_column(key.part, c));
+            const double product =
+                *q++ * element_load(key.at, view->dtype, part_column(key.part, c));
             sum += product;
             *absolute += fabs(product);
         }

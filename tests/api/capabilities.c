@@ -16,9 +16,9 @@ static void an_estimate_counts_every_byte(void **state)
     call_case *c = case_new(1);
     fattn_memory_estimate estimate = {.size = sizeof estimate};
     size_t workspace = 0;
-    assert_int_equal(fattn_estimate_memory(NULL, fattn_operator_find("fusion_attention"), &c->args,
-                                           &estimate),
-                     FATTN_OK);
+    assert_int_equal(
+        fattn_estimate_memory(NULL, fattn_operator_find("fusion_attention"), &c->args, &estimate),
+        FATTN_OK);
     assert_int_equal(fattn_fusion_attention_workspace(NULL, &c->args, &workspace), FATTN_OK);
     assert_int_equal(estimate.input_bytes, 4 * (Q_ELEMENTS + 2 * K_ELEMENTS));
     assert_int_equal(estimate.output_bytes, 4 * (Q_ELEMENTS + 2 * B * N * SQ * 8));
@@ -40,9 +40,9 @@ static void an_estimate_of_no_attention_has_no_scores(void **state)
     args.local_out = (fattn_tensor_array){outs, 2};
     args.update_type = 1;
     fattn_memory_estimate estimate = {.size = sizeof estimate};
-    assert_int_equal(fattn_estimate_memory(NULL, fattn_operator_find("attention_update"), &args,
-                                           &estimate),
-                     FATTN_OK);
+    assert_int_equal(
+        fattn_estimate_memory(NULL, fattn_operator_find("attention_update"), &args, &estimate),
+        FATTN_OK);
     assert_int_equal(estimate.input_bytes, 2 * (24 + 8));
     assert_int_equal(estimate.output_bytes, 24 + 8);
     assert_int_equal(estimate.standard_bytes, 0);
@@ -99,7 +99,8 @@ static void layouts_by_operator(void **state)
         int n = 0;
         assert_string_equal(set.operators[i].name, wanted[i].name);
         while (set.operators[i].layouts[n]) n++;
-        if (n != wanted[i].n) fail_msg("%s has %d layouts instead of %d", wanted[i].name, n, wanted[i].n);
+        if (n != wanted[i].n)
+            fail_msg("%s has %d layouts instead of %d", wanted[i].name, n, wanted[i].n);
         assert_true(has(set.operators[i].layouts, wanted[i].has));
         assert_false(has(set.operators[i].layouts, wanted[i].has_not));
         assert_int_equal(set.operators[i].sparse_modes, wanted[i].modes);
@@ -128,8 +129,10 @@ static void modes_are_the_checkers(void **state)
         c->args.sparse_mode = v2.sparse_mode = mode;
         const bool training = mode_is_known(fattn_fusion_attention(NULL, &c->args));
         const bool inference = mode_is_known(fattn_fused_infer_attention_score_v2(NULL, &v2));
-        if (training != (set.operators[0].sparse_modes >> mode & 1)) fail_msg("training, mode %d", mode);
-        if (inference != (set.operators[4].sparse_modes >> mode & 1)) fail_msg("inference, mode %d", mode);
+        if (training != (set.operators[0].sparse_modes >> mode & 1))
+            fail_msg("training, mode %d", mode);
+        if (inference != (set.operators[4].sparse_modes >> mode & 1))
+            fail_msg("inference, mode %d", mode);
     }
     free(c);
 }

@@ -248,14 +248,10 @@ static const fattn_tensor *rows_behind(int64_t rows) { return int_tensor(1, 1, 1
 
 #define FORMS_VARY(a)                                                                              \
     do {                                                                                           \
-        if (IS("key_list"))                                                                        \
-            return (a)->key_list = key_list(40), true;                                             \
-        if (IS("value_list"))                                                                      \
-            return (a)->value_list = key_list(50), true;                                           \
-        if (IS("query_rope"))                                                                      \
-            return (a)->query_rope = NEW(7, 4, 2, 4, 2, 2), true;                                  \
-        if (IS("key_rope"))                                                                        \
-            return (a)->key_rope = NEW(8, 4, 2, 6, 2, 2), true;                                    \
+        if (IS("key_list")) return (a)->key_list = key_list(40), true;                             \
+        if (IS("value_list")) return (a)->value_list = key_list(50), true;                         \
+        if (IS("query_rope")) return (a)->query_rope = NEW(7, 4, 2, 4, 2, 2), true;                \
+        if (IS("key_rope")) return (a)->key_rope = NEW(8, 4, 2, 6, 2, 2), true;                    \
     } while (0)
 
 static void base_fused(any_args *args, const char *field)
@@ -268,7 +264,8 @@ static void base_fused(any_args *args, const char *field)
         a->query_padding_size = rows_behind(1), a->kv_padding_size = rows_behind(1);
     }
     if (strstr(field, "shared_prefix"))
-        a->key_shared_prefix = NEW(5, 4, 1, 3, 2, 4), a->value_shared_prefix = NEW(6, 4, 1, 3, 2, 4);
+        a->key_shared_prefix = NEW(5, 4, 1, 3, 2, 4),
+        a->value_shared_prefix = NEW(6, 4, 1, 3, 2, 4);
     if (IS("block_table") || IS("block_size")) {
         a->key = NEW(2, 3, 5, 3, 8), a->value = NEW(3, 3, 5, 3, 8);
         a->block_table = table(0, 1, 2, 3), a->block_size = 3;
@@ -276,7 +273,8 @@ static void base_fused(any_args *args, const char *field)
     }
     if (IS("inner_precise")) {
         strict = true;
-        a->query = device_tensor(1, 4), a->key = device_tensor(2, 6), a->value = device_tensor(3, 6);
+        a->query = device_tensor(1, 4), a->key = device_tensor(2, 6),
+        a->value = device_tensor(3, 6);
         a->sparse_mode = 1, a->atten_mask = ones_from(FATTN_U8, 2, 4, 6, 0);
     }
 }
@@ -318,7 +316,8 @@ static bool vary_fused(any_args *args, const char *field)
 static void base_fused2(any_args *args, const char *field)
 {
     fattn_fused_infer_attention_score_v2_args *a = &args->fused2;
-    a->query = NEW(1, 4, 2, 4, 2, 4), a->key = NEW(2, 4, 2, 6, 2, 4), a->value = NEW(3, 4, 2, 6, 2, 4);
+    a->query = NEW(1, 4, 2, 4, 2, 4), a->key = NEW(2, 4, 2, 6, 2, 4),
+    a->value = NEW(3, 4, 2, 6, 2, 4);
     a->input_layout = "BSND", a->num_query_heads = 2;
     FORMS_BASE(a);
     if (IS("pre_tokens") || IS("next_tokens")) a->sparse_mode = 4, a->next_tokens = 1;
@@ -337,7 +336,8 @@ static void base_fused2(any_args *args, const char *field)
     }
     if (IS("inner_precise")) {
         strict = true;
-        a->query = device_tensor(1, 4), a->key = device_tensor(2, 6), a->value = device_tensor(3, 6);
+        a->query = device_tensor(1, 4), a->key = device_tensor(2, 6),
+        a->value = device_tensor(3, 6);
         a->sparse_mode = 1, a->atten_mask = ones_from(FATTN_U8, 2, 4, 6, 0);
     }
 }
@@ -406,7 +406,8 @@ static void base_incre(any_args *args, const char *field)
         a->actual_seq_lengths = list_of(2, 6, 4);
     }
     if (IS("input_layout")) a->query = NEW(1, 4, 2, 1, 2, 4), a->input_layout = "BSND";
-    if (IS("kv_padding_size")) a->actual_seq_lengths = list_of(1, 4), a->kv_padding_size = rows_behind(1);
+    if (IS("kv_padding_size"))
+        a->actual_seq_lengths = list_of(1, 4), a->kv_padding_size = rows_behind(1);
 }
 
 static bool vary_incre(any_args *args, const char *field)

@@ -346,9 +346,9 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup(f, infer_setup)
     const struct CMUnitTest tests[] = {
-        TEST(anchors),       TEST(lse_shapes), TEST(every_layout),     TEST(layouts_agree),
-        TEST(paged),         TEST(lengths),    TEST(masks_and_bias),   TEST(one_row),
-        TEST(hidden_window), TEST(empty_rows), TEST(plan_with_tables), TEST(one_row_mode_1),
+        TEST(anchors),         TEST(lse_shapes), TEST(every_layout),     TEST(layouts_agree),
+        TEST(paged),           TEST(lengths),    TEST(masks_and_bias),   TEST(one_row),
+        TEST(hidden_window),   TEST(empty_rows), TEST(plan_with_tables), TEST(one_row_mode_1),
         TEST(empty_is_absent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

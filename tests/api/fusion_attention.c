@@ -739,8 +739,9 @@ int main(void)
         TEST(modes_dense),        TEST(modes_packed),        TEST(modes_7_and_8_examples),
         TEST(modes_without_mask), TEST(mask_shapes),         TEST(masked_nan),
         TEST(pse_dense),          TEST(pse_compressed),      TEST(pse_packed),
-        TEST(pse_slopes),         TEST(sink_and_slopes_f64), TEST(sink_and_rope),       TEST(empty_tensors),
-        TEST(strict_empty_rows),  TEST(lenient_layouts),     TEST(plan_equals_call),
+        TEST(pse_slopes),         TEST(sink_and_slopes_f64), TEST(sink_and_rope),
+        TEST(empty_tensors),      TEST(strict_empty_rows),   TEST(lenient_layouts),
+        TEST(plan_equals_call),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,7 +26,7 @@ typedef struct fusion_case {
     int pse_total; /* compressed: length it stands for */
     int special;   /* sequence with the band of modes 7 and 8 */
     bool strict;
-    bool mean; /* strict: rows without a key hold a mean */
+    bool mean;    /* strict: rows without a key hold a mean */
     bool sampled; /* too many rows to compare them all */
 } fusion_case;
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* infer_edges.c — the corners of inference calls: queries without elements, outputs in other views, idle and
- * reshaped softmax_lse, lists of one tensor, empty masks, the compressed mask on one row of the device, absorbed
- * decode with lengths and with many rows (spec inference 0.6, 1.4.3, 1.5, 3.4, 5.2, 8, 10, 11). */
+/* infer_edges.c — the corners of inference calls: queries without elements, outputs in other views,
+ * idle and reshaped softmax_lse, lists of one tensor, empty masks, the compressed mask on one row
+ * of the device, absorbed decode with lengths and with many rows (spec inference
+ * 0.6, 1.4.3, 1.5, 3.4, 5.2, 8, 10, 11). */
 #include "api/infer_common.h"
 
 typedef fattn_fused_infer_attention_score_args args;
@@ -46,7 +47,8 @@ static void expect_same(const fattn_tensor *got, const fattn_tensor *want, const
     if (memcmp(got->data, want->data, tensor_bytes(want)) != 0) fail_msg("%s: other bits", what);
 }
 
-/* ---- a query without elements (11.1) -------------------------------------------------------------- */
+/* ---- a query without elements (11.1)
+ * -------------------------------------------------------------- */
 
 static void answered(args a, int rank, const int *out, const char *what)
 {
@@ -57,7 +59,8 @@ static void answered(args a, int rank, const int *out, const char *what)
         expect_shape(a.attention_out, rank, out, what);
         assert_int_equal(a.attention_out->dtype, FATTN_F16);
         if (a.softmax_lse_flag) assert_int_equal(tensor_count(a.softmax_lse), 0);
-        EXPECT_OK(fattn_fused_infer_attention_score_workspace(contexts(strict), &a, &bytes), "%s", what);
+        EXPECT_OK(fattn_fused_infer_attention_score_workspace(contexts(strict), &a, &bytes), "%s",
+                  what);
         assert_int_equal(warnings(), 0);
     }
 }
@@ -88,7 +91,8 @@ static void an_idle_rank_is_answered(void **state)
 static void the_other_operators_answer_too(void **state)
 {
     (void)state;
-    const fattn_tensor *q = f16(3, 0, 4, 64, 0), *k = f16(3, 7, 4, 64, 0), *q4 = f16(4, 2, 0, 4, 24);
+    const fattn_tensor *q = f16(3, 0, 4, 64, 0), *k = f16(3, 7, 4, 64, 0),
+                       *q4 = f16(4, 2, 0, 4, 24);
     for (int strict = 0; strict < 2; strict++) {
         fattn_prompt_flash_attention_args p;
         fattn_prompt_flash_attention_args_init(&p);
@@ -101,7 +105,8 @@ static void the_other_operators_answer_too(void **state)
         EXPECT_OK(fattn_incre_flash_attention(contexts(strict), &i), "incre");
         fattn_fused_infer_attention_score_v2_args v;
         fattn_fused_infer_attention_score_v2_args_init(&v);
-        v.query = v.attention_out = q, v.key = v.value = k, v.num_query_heads = 4, v.input_layout = "TND";
+        v.query = v.attention_out = q, v.key = v.value = k, v.num_query_heads = 4,
+        v.input_layout = "TND";
         v.softmax_lse = f16(1, 1, 0, 0, 0);
         EXPECT_OK(fattn_fused_infer_attention_score_v2(contexts(strict), &v), "version 2");
     }
@@ -122,18 +127,21 @@ static void an_empty_query_is_no_excuse(void **state)
     expect_refused(run(plain_context(), &a), FATTN_E_UNSUPPORTED, "query", "dtype");
     a = call_of("BSH", 4, f16(3, 0, 3, 256, 0), k, k);
     a.attention_out = f16(3, 1, 3, 256, 0);
-    expect_refused(fattn_fused_infer_attention_score(plain_context(), &a), FATTN_E_SHAPE, "attention_out", "size");
+    expect_refused(fattn_fused_infer_attention_score(plain_context(), &a), FATTN_E_SHAPE,
+                   "attention_out", "size");
     a.attention_out = tensor_new(FATTN_F32, 0, 3, 0, 3, 256);
-    expect_refused(fattn_fused_infer_attention_score(plain_context(), &a), FATTN_E_DTYPE, "attention_out", "dtype");
+    expect_refused(fattn_fused_infer_attention_score(plain_context(), &a), FATTN_E_DTYPE,
+                   "attention_out", "dtype");
 }
 
-/* ---- outputs (8) ---------------------------------------------------------------------------------- */
+/* ---- outputs (8)
+ * ---------------------------------------------------------------------------------- */
 
 /* 3 + 1 + 2 queries and 4 + 2 + 3 keys, 4 heads, as the device takes them. */
 static args packed_call(void)
 {
-    args a = call_of("TND", 4, tensor_new(FATTN_F16, 1, 3, 6, 4, 64), tensor_new(FATTN_F16, 2, 3, 9, 4, 64),
-                     tensor_new(FATTN_F16, 3, 3, 9, 4, 64));
+    args a = call_of("TND", 4, tensor_new(FATTN_F16, 1, 3, 6, 4, 64),
+                     tensor_new(FATTN_F16, 2, 3, 9, 4, 64), tensor_new(FATTN_F16, 3, 3, 9, 4, 64));
     a.actual_seq_lengths = list_of(3, 3, 4, 6), a.actual_seq_lengths_kv = list_of(3, 4, 6, 9);
     return a;
 }
@@ -146,14 +154,15 @@ static void the_result_goes_into_another_view(void **state)
         EXPECT_OK(run(contexts(strict), &a), "as it is");
         const fattn_tensor *wanted = a.attention_out;
         a.attention_out = tensor_new(FATTN_F16, 0, 2, 6, 256);
-        EXPECT_OK(fattn_fused_infer_attention_score(contexts(strict), &a), "f16[6,256], strict %d", strict);
+        EXPECT_OK(fattn_fused_infer_attention_score(contexts(strict), &a), "f16[6,256], strict %d",
+                  strict);
         expect_same(a.attention_out, wanted, "f16[6,256]");
         a.attention_out = tensor_new(FATTN_F16, 0, 2, 6, 255);
-        expect_refused(fattn_fused_infer_attention_score(contexts(strict), &a), FATTN_E_SHAPE, "attention_out",
-                       "one column less");
+        expect_refused(fattn_fused_infer_attention_score(contexts(strict), &a), FATTN_E_SHAPE,
+                       "attention_out", "one column less");
         a.attention_out = tensor_new(FATTN_BF16, 0, 2, 6, 256);
-        expect_refused(fattn_fused_infer_attention_score(contexts(strict), &a), FATTN_E_DTYPE, "attention_out",
-                       "another dtype");
+        expect_refused(fattn_fused_infer_attention_score(contexts(strict), &a), FATTN_E_DTYPE,
+                       "attention_out", "another dtype");
     }
 }
 
@@ -174,7 +183,8 @@ static void an_idle_lse_may_be_anything(void **state)
     fattn_tensor *lse = tensor_new(FATTN_F32, 0, 3, 6, 4, 1);
     lse->strides[0] = 0;
     a.softmax_lse = lse, a.softmax_lse_flag = true;
-    expect_refused(fattn_fused_infer_attention_score(plain_context(), &a), FATTN_E_SHAPE, "softmax_lse", "overlap");
+    expect_refused(fattn_fused_infer_attention_score(plain_context(), &a), FATTN_E_SHAPE,
+                   "softmax_lse", "overlap");
 }
 
 static void lse_goes_into_another_view(void **state)
@@ -185,22 +195,26 @@ static void lse_goes_into_another_view(void **state)
     EXPECT_OK(run(plain_context(), &a), "as it is");
     const fattn_tensor *wanted = a.softmax_lse;
     expect_shape(wanted, 3, (int[]){6, 4, 1}, "softmax_lse");
-    const fattn_tensor *views[] = {tensor_new(FATTN_F32, 0, 2, 6, 4), tensor_new(FATTN_F32, 0, 1, 24),
+    const fattn_tensor *views[] = {tensor_new(FATTN_F32, 0, 2, 6, 4),
+                                   tensor_new(FATTN_F32, 0, 1, 24),
                                    tensor_new(FATTN_F32, 0, 4, 1, 6, 4, 1)};
     for (int i = 0; i < 3; i++) {
         a.softmax_lse = views[i];
         EXPECT_OK(fattn_fused_infer_attention_score(plain_context(), &a), "view %d", i);
         expect_same(a.softmax_lse, wanted, "softmax_lse");
-        expect_refused(fattn_fused_infer_attention_score(strict_context(), &a), FATTN_E_SHAPE, "softmax_lse",
-                       "strict: of the lse shape");
+        expect_refused(fattn_fused_infer_attention_score(strict_context(), &a), FATTN_E_SHAPE,
+                       "softmax_lse", "strict: of the lse shape");
     }
     a.softmax_lse = tensor_new(FATTN_F32, 0, 2, 4, 6); /* head by head? nobody knows */
-    expect_refused(fattn_fused_infer_attention_score(plain_context(), &a), FATTN_E_SHAPE, "softmax_lse", "[N,T]");
+    expect_refused(fattn_fused_infer_attention_score(plain_context(), &a), FATTN_E_SHAPE,
+                   "softmax_lse", "[N,T]");
     a.softmax_lse = tensor_new(FATTN_F16, 0, 2, 6, 4);
-    expect_refused(fattn_fused_infer_attention_score(plain_context(), &a), FATTN_E_DTYPE, "softmax_lse", "f16");
+    expect_refused(fattn_fused_infer_attention_score(plain_context(), &a), FATTN_E_DTYPE,
+                   "softmax_lse", "f16");
 }
 
-/* ---- lists and masks ------------------------------------------------------------------------------ */
+/* ---- lists and masks
+ * ------------------------------------------------------------------------------ */
 
 static const fattn_tensor **list_of_one(const fattn_tensor *t)
 {
@@ -215,10 +229,11 @@ static void a_list_of_one_tensor(void **state)
     (void)state;
     for (int paged = 0; paged < 2; paged++) {
         const fattn_tensor *k = paged ? f16(3, 6, 16, 32, 0) : f16(4, 3, 40, 2, 16);
-        const fattn_tensor *v = tensor_new(FATTN_F16, 9, paged ? 3 : 4, paged ? 6 : 3, paged ? 16 : 40,
-                                           paged ? 32 : 2, 16);
+        const fattn_tensor *v = tensor_new(FATTN_F16, 9, paged ? 3 : 4, paged ? 6 : 3,
+                                           paged ? 16 : 40, paged ? 32 : 2, 16);
         args a = call_of("BSND", 4, tensor_new(FATTN_F16, 7, 4, 3, 1, 4, 16), k, v);
-        a.num_key_value_heads = 2, a.actual_seq_lengths_kv = list_of(3, 20, 32, 1), a.block_size = 16;
+        a.num_key_value_heads = 2, a.actual_seq_lengths_kv = list_of(3, 20, 32, 1),
+        a.block_size = 16;
         fattn_tensor *table = tensor_new(FATTN_I32, 0, 2, 3, 2);
         for (int i = 0; i < 6; i++) put2(table, i / 2, i % 2, 5 - i);
         a.block_table = paged ? table : NULL;
@@ -228,7 +243,8 @@ static void a_list_of_one_tensor(void **state)
         a.key_list = (fattn_tensor_array){list_of_one(k), 1};
         a.value_list = (fattn_tensor_array){list_of_one(v), 1};
         for (int strict = 0; strict < 2; strict++) {
-            EXPECT_OK(run(contexts(strict), &a), "lists of one, paged %d, strict %d", paged, strict);
+            EXPECT_OK(run(contexts(strict), &a), "lists of one, paged %d, strict %d", paged,
+                      strict);
             expect_same(a.attention_out, wanted, "lists of one");
         }
         fattn_plan *plan = NULL;
@@ -254,7 +270,8 @@ static void an_empty_mask_is_no_mask(void **state)
     }
 }
 
-/* ---- one query row and the compressed mask on the device (1.4.3, 1.5) ------------------------------- */
+/* ---- one query row and the compressed mask on the device (1.4.3, 1.5)
+ * ------------------------------- */
 
 /* Token j of every sequence has the value j. */
 static const fattn_tensor *counting(const fattn_tensor *t, int axis, int per_block)
@@ -263,7 +280,8 @@ static const fattn_tensor *counting(const fattn_tensor *t, int axis, int per_blo
         for (int64_t s = 0; s < t->shape[axis]; s++)
             for (int64_t c = 0; c < t->shape[3 - axis]; c++) {
                 const double x = per_block ? (double)(i * per_block + s) : (double)s;
-                if (axis == 1) put3(t, i, s, c, x);
+                if (axis == 1)
+                    put3(t, i, s, c, x);
                 else
                     for (int64_t d = 0; d < t->shape[3]; d++) put4(t, i, c, s, d, x);
             }
@@ -279,14 +297,16 @@ static void expect_row(const args *a, double value, double lse, const char *what
         if (get1(&flat, i) != value) fail_msg("%s: out is %g, not %g", what, get1(&flat, i), value);
     for (int64_t i = 0; i < tensor_count(a->softmax_lse); i++) {
         const float got = ((const float *)a->softmax_lse->data)[i];
-        if (isnan(lse) ? fabsf(got) > 100 : got != (float)lse) fail_msg("%s: lse is %g", what, (double)got);
+        if (isnan(lse) ? fabsf(got) > 100 : got != (float)lse)
+            fail_msg("%s: lse is %g", what, (double)got);
     }
 }
 
 static void a_window_in_front_of_the_only_key(void **state)
 {
     (void)state;
-    args a = call_of("BSH", 2, f16(3, 1, 1, 32, 0), f16(3, 2, 16, 32, 0), counting(f16(3, 2, 16, 32, 0), 1, 16));
+    args a = call_of("BSH", 2, f16(3, 1, 1, 32, 0), f16(3, 2, 16, 32, 0),
+                     counting(f16(3, 2, 16, 32, 0), 1, 16));
     fattn_tensor *table = tensor_new(FATTN_I32, 0, 2, 1, 2);
     put2(table, 0, 1, 1);
     a.block_table = table, a.block_size = 16, a.actual_seq_lengths_kv = list_of(1, 21);
@@ -306,7 +326,8 @@ static void padding_in_front_of_the_only_key(void **state)
 {
     (void)state;
     fattn_tensor *padding = tensor_new(FATTN_I64, 0, 1, 1);
-    args a = call_of("BNSD", 2, f16(4, 1, 2, 1, 16), f16(4, 1, 2, 8, 16), counting(f16(4, 1, 2, 8, 16), 2, 0));
+    args a = call_of("BNSD", 2, f16(4, 1, 2, 1, 16), f16(4, 1, 2, 8, 16),
+                     counting(f16(4, 1, 2, 8, 16), 2, 0));
     a.actual_seq_lengths_kv = list_of(1, 5), a.kv_padding_size = padding;
     a.sparse_mode = 3, a.atten_mask = causal_mask_2048(), a.softmax_lse_flag = true;
     put1(padding, 0, 1); /* keys 2..6 of the tensor */
@@ -317,7 +338,8 @@ static void padding_in_front_of_the_only_key(void **state)
     expect_row(&a, 0, (double)NAN, "nothing in front: key 0");
 }
 
-/* ---- warnings about one query row ------------------------------------------------------------------- */
+/* ---- warnings about one query row
+ * ------------------------------------------------------------------- */
 
 static void the_hidden_window_is_that_of_bsh(void **state)
 {
@@ -336,7 +358,8 @@ static void the_hidden_window_is_that_of_bsh(void **state)
 static void what_the_device_does_with_one_causal_row(void **state)
 {
     (void)state;
-    static const char *const layouts[] = {"BNSD_BSND", "NSD"}, *const said[] = {"refuses one row", "first one only"};
+    static const char *const layouts[] = {"BNSD_BSND", "NSD"}, *const said[] = {"refuses one row",
+                                                                                "first one only"};
     for (int i = 0; i < 2; i++) {
         args a = call_of(layouts[i], 4, i ? f16(3, 4, 1, 16, 0) : f16(4, 2, 4, 1, 16),
                          i ? f16(3, 4, 8, 16, 0) : f16(4, 2, 4, 8, 16),
@@ -349,7 +372,8 @@ static void what_the_device_does_with_one_causal_row(void **state)
     }
 }
 
-/* ---- packed lists (docs/calls.md#lengths: one reading must fit both) ------------------------------ */
+/* ---- packed lists (docs/calls.md#lengths: one reading must fit both)
+ * ------------------------------ */
 
 static void lengths_beside_ends_are_told(void **state)
 {
@@ -373,13 +397,16 @@ static void lengths_beside_ends_are_told(void **state)
     assert_int_equal(warnings(), 0);
 }
 
-/* ---- absorbed decode: rope parts beside head dim 512 -------------------------------------------------- */
+/* ---- absorbed decode: rope parts beside head dim 512
+ * -------------------------------------------------- */
 
 static args absorbed(int rows, fattn_dtype dtype)
 {
-    args a = call_of("BSND", 2, tensor_new(dtype, 1, 4, 2, rows, 2, 512), tensor_new(dtype, 2, 4, 2, 24, 1, 512),
-                     tensor_new(dtype, 2, 4, 2, 24, 1, 512));
-    a.query_rope = tensor_new(dtype, 3, 4, 2, rows, 2, 64), a.key_rope = tensor_new(dtype, 4, 4, 2, 24, 1, 64);
+    args a =
+        call_of("BSND", 2, tensor_new(dtype, 1, 4, 2, rows, 2, 512),
+                tensor_new(dtype, 2, 4, 2, 24, 1, 512), tensor_new(dtype, 2, 4, 2, 24, 1, 512));
+    a.query_rope = tensor_new(dtype, 3, 4, 2, rows, 2, 64),
+    a.key_rope = tensor_new(dtype, 4, 4, 2, 24, 1, 64);
     a.num_key_value_heads = 1, a.scale = 0.04, a.actual_seq_lengths_kv = list_of(2, 24, 19);
     return a;
 }
@@ -396,20 +423,22 @@ static void one_absorbed_row_ignores_query_lengths(void **state)
     expect_same(a.attention_out, wanted, "any lengths");
     assert_int_equal(warnings(), 0);
     a = absorbed(3, FATTN_F16), a.actual_seq_lengths = list_of(2, 4, 1);
-    expect_refused(run(plain_context(), &a), FATTN_E_ARG, "actual_seq_lengths", "more than one row: honoured");
+    expect_refused(run(plain_context(), &a), FATTN_E_ARG, "actual_seq_lengths",
+                   "more than one row: honoured");
 }
 
 /* One tensor whose columns are those of two. */
 static const fattn_tensor *joined(const fattn_tensor *left, const fattn_tensor *right)
 {
-    fattn_tensor *t = tensor_new(left->dtype, 0, 4, (int)left->shape[0], (int)left->shape[1], (int)left->shape[2],
-                                 (int)(left->shape[3] + right->shape[3]));
+    fattn_tensor *t = tensor_new(left->dtype, 0, 4, (int)left->shape[0], (int)left->shape[1],
+                                 (int)left->shape[2], (int)(left->shape[3] + right->shape[3]));
     for (int64_t b = 0; b < t->shape[0]; b++)
         for (int64_t s = 0; s < t->shape[1]; s++)
             for (int64_t n = 0; n < t->shape[2]; n++)
                 for (int64_t d = 0; d < t->shape[3]; d++)
-                    put4(t, b, s, n, d, d < left->shape[3] ? get4(left, b, s, n, d)
-                                                           : get4(right, b, s, n, d - left->shape[3]));
+                    put4(t, b, s, n, d,
+                         d < left->shape[3] ? get4(left, b, s, n, d)
+                                            : get4(right, b, s, n, d - left->shape[3]));
     return t;
 }
 

@@ -10,7 +10,8 @@ int form_random(int lo, int hi)
     return lo + (int)((random_state >> 8) % (unsigned)(hi - lo + 1));
 }
 
-/* ---- writing ------------------------------------------------------------------------------------ */
+/* ---- writing ------------------------------------------------------------------------------------
+ */
 
 /* Index of (b, s, n, c) in a tensor of these letters; H = heads of `d` columns. */
 static void index_of(const char *letters, int d, int b, int s, int n, int c, int64_t *index)
@@ -89,7 +90,10 @@ static fattn_tensor_array list(const form *f, const fattn_tensor *book, int d)
     return (fattn_tensor_array){items, f->batch};
 }
 
-static int blocks_of(const form *f, int b) { return (f->kv_len[b] - f->prefix + f->block - 1) / f->block; }
+static int blocks_of(const form *f, int b)
+{
+    return (f->kv_len[b] - f->prefix + f->block - 1) / f->block;
+}
 
 static int table_columns(const form *f)
 {
@@ -112,9 +116,10 @@ static fattn_tensor *cache(const form *f, const fattn_tensor *book, int c0, int 
 {
     const int blocks = f->batch * table_columns(f), rows = f->block, g_n = f->kv_heads;
     const int chunk = f->chunk;
-    fattn_tensor *t = f->kv == KV_BNBSH    ? tensor_new(f->dtype, 0, 3, blocks, rows, g_n * d)
-                      : f->kv == KV_BNNBSD ? tensor_new(f->dtype, 0, 4, blocks, g_n, rows, d)
-                                           : tensor_new(f->dtype, 0, 5, blocks, g_n, d / chunk, rows, chunk);
+    fattn_tensor *t = f->kv == KV_BNBSH ? tensor_new(f->dtype, 0, 3, blocks, rows, g_n * d)
+                      : f->kv == KV_BNNBSD
+                          ? tensor_new(f->dtype, 0, 4, blocks, g_n, rows, d)
+                          : tensor_new(f->dtype, 0, 5, blocks, g_n, d / chunk, rows, chunk);
     fill(t, (double)NAN);
     for (int b = 0; b < f->batch; b++)
         for (int j = 0; j < f->kv_len[b] - f->prefix; j++) {
@@ -130,7 +135,8 @@ static fattn_tensor *cache(const form *f, const fattn_tensor *book, int c0, int 
     return t;
 }
 
-/* ---- the call ----------------------------------------------------------------------------------- */
+/* ---- the call -----------------------------------------------------------------------------------
+ */
 
 static fattn_tensor *book(const form *f, unsigned seed, int heads, int rows, int d)
 {
@@ -143,7 +149,8 @@ static void share_keys(form *f)
     for (int b = 1; b < f->batch; b++)
         for (int g = 0; g < f->kv_heads; g++)
             for (int j = 0; j < same; j++) {
-                for (int c = 0; c < f->d + f->rope; c++) put4(f->k, b, g, j, c, get4(f->k, 0, g, j, c));
+                for (int c = 0; c < f->d + f->rope; c++)
+                    put4(f->k, b, g, j, c, get4(f->k, 0, g, j, c));
                 for (int c = 0; c < f->d_v; c++) put4(f->v, b, g, j, c, get4(f->v, 0, g, j, c));
             }
 }
@@ -166,8 +173,10 @@ static void make_tree(form *f)
         for (int i = 0; i < f->q_len[b]; i++)
             for (int j = 0; j < f->q_len[b]; j++, at++) {
                 const double x = i == j ? 0 : form_random(0, 1);
-                if (f->packed) put1(f->tree, at, x);
-                else put3(f->tree, b, i, j, x);
+                if (f->packed)
+                    put1(f->tree, at, x);
+                else
+                    put3(f->tree, b, i, j, x);
             }
     f->a.atten_mask = f->tree;
 }
@@ -176,7 +185,9 @@ static void make_tree(form *f)
 static void make_cells(form *f)
 {
     const int width = f->prefix + f->kv_room + FORM_BATCH;
-    if (f->pse) f->a.pse_shift = f->pse_tensor = tensor_new(f->dtype, 11, 4, f->batch, f->heads, f->q_room, width);
+    if (f->pse)
+        f->a.pse_shift = f->pse_tensor =
+            tensor_new(f->dtype, 11, 4, f->batch, f->heads, f->q_room, width);
     if (!f->mask) return;
     f->a.atten_mask = f->mask_tensor = tensor_new(FATTN_I8, 0, 4, f->batch, 1, f->q_room, width);
     fill_mask(f->mask_tensor, 13, 4);
@@ -192,7 +203,8 @@ static void make_keys(form *f)
         a->key = dense(f, f->k, f->kv_heads, 0, d, f->kv_len, f->kv_room, f->kv_pad, minus);
         a->value = dense(f, f->v, f->kv_heads, 0, f->d_v, f->kv_len, f->kv_room, f->kv_pad, minus);
         if (f->split_rope)
-            a->key_rope = dense(f, f->k, f->kv_heads, d, f->rope, f->kv_len, f->kv_room, f->kv_pad, minus);
+            a->key_rope =
+                dense(f, f->k, f->kv_heads, d, f->rope, f->kv_len, f->kv_room, f->kv_pad, minus);
     } else {
         a->block_table = make_table(f), a->block_size = f->block;
         a->key = cache(f, f->k, 0, d), a->value = cache(f, f->v, 0, f->d_v);
@@ -249,7 +261,8 @@ void form_make(form *f)
     fattn_fused_infer_attention_score_v2_args_init(a);
     make_books(f);
     a->query = dense(f, f->q, f->heads, 0, d, f->q_len, f->q_room, f->q_pad, 0);
-    if (f->split_rope) a->query_rope = dense(f, f->q, f->heads, d, f->rope, f->q_len, f->q_room, f->q_pad, 0);
+    if (f->split_rope)
+        a->query_rope = dense(f, f->q, f->heads, d, f->rope, f->q_len, f->q_room, f->q_pad, 0);
     make_keys(f);
     if (f->prefix) make_prefix(f);
     const bool cached = f->kv == KV_BNBSH || f->kv == KV_BNNBSD || f->kv == KV_NZ;
@@ -260,7 +273,8 @@ void form_make(form *f)
     if (f->kv_pad >= 0) f->padding[1] = form_rows(f->kv_pad);
     make_cells(f);
     if (f->mode == 9) make_tree(f);
-    if (f->sink) f->sink_tensor = tensor_new(f->dtype == FATTN_F32 ? FATTN_F32 : FATTN_BF16, 7, 1, f->heads);
+    if (f->sink)
+        f->sink_tensor = tensor_new(f->dtype == FATTN_F32 ? FATTN_F32 : FATTN_BF16, 7, 1, f->heads);
     a->learnable_sink = f->sink_tensor;
     a->input_layout = f->layout;
     a->num_query_heads = f->heads, a->num_key_value_heads = f->kv_heads;
@@ -294,7 +308,8 @@ static void to_incre(const form *f, fattn_incre_flash_attention_args *a)
     a->pse_shift = f->a.pse_shift, a->atten_mask = f->a.atten_mask;
     a->block_table = f->a.block_table, a->block_size = f->a.block_size;
     a->actual_seq_lengths = f->a.actual_seq_kvlen, a->kv_padding_size = f->padding[1];
-    a->num_heads = f->heads, a->num_key_value_heads = f->kv_heads, a->scale_value = f->a.softmax_scale;
+    a->num_heads = f->heads, a->num_key_value_heads = f->kv_heads,
+    a->scale_value = f->a.softmax_scale;
     a->input_layout = f->layout, a->attention_out = f->a.attention_out;
 }
 
@@ -304,7 +319,8 @@ static void to_prompt(const form *f, fattn_prompt_flash_attention_args *a)
     a->query = f->a.query, a->key = f->a.key, a->value = f->a.value;
     a->pse_shift = f->a.pse_shift, a->atten_mask = f->a.atten_mask;
     a->actual_seq_lengths = f->a.actual_seq_qlen, a->actual_seq_lengths_kv = f->a.actual_seq_kvlen;
-    a->num_heads = f->heads, a->num_key_value_heads = f->kv_heads, a->scale_value = f->a.softmax_scale;
+    a->num_heads = f->heads, a->num_key_value_heads = f->kv_heads,
+    a->scale_value = f->a.softmax_scale;
     a->sparse_mode = f->mode, a->pre_tokens = f->pre, a->next_tokens = f->next;
     a->input_layout = f->layout, a->attention_out = f->a.attention_out;
 }
@@ -345,7 +361,8 @@ void form_call(form *f, const char *what)
     EXPECT_OK(through(f, NULL), "%s", what);
 }
 
-/* ---- what came out ------------------------------------------------------------------------------ */
+/* ---- what came out ------------------------------------------------------------------------------
+ */
 
 double form_out(const form *f, int b, int s, int h, int c)
 {
@@ -359,7 +376,10 @@ double form_lse(const form *f, int b, int s, int h)
     return f->packed ? get3(f->a.softmax_lse, s, h, 0) : get4(f->a.softmax_lse, b, h, s, 0);
 }
 
-int form_first_row(const form *f, int b) { return first_row(f, f->q_len, b, f->q_room, f->q_pad, 0); }
+int form_first_row(const form *f, int b)
+{
+    return first_row(f, f->q_len, b, f->q_room, f->q_pad, 0);
+}
 
 form form_usual(const char *layout, kv_form kv, unsigned seed)
 {

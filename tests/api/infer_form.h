@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* infer_form.h — one logical call of inference in every form that the operators know: layouts X and X_Y,
- * caches (BnBsH, BnNBsD, NZ), tensor lists, shared prefix, left padding, rope parts, mask, bias, sink, tree
- * (spec inference 1-9).
+/* infer_form.h — one logical call of inference in every form that the operators know: layouts X and
+ * X_Y, caches (BnBsH, BnNBsD, NZ), tensor lists, shared prefix, left padding, rope parts, mask,
+ * bias, sink, tree (spec inference 1-9).
  *
- * The values live in books q[b][h][i], k[b][g][j], v[b][g][j], the same ones in every form of a shape; a form
- * is a way to write them into tensors. Expected rows come from the formula over the books. Nothing of src/
- * is used. */
+ * The values live in books q[b][h][i], k[b][g][j], v[b][g][j], the same ones in every form of a
+ * shape; a form is a way to write them into tensors. Expected rows come from the formula over the
+ * books. Nothing of src/ is used. */
 #ifndef FATTN_TESTS_API_INFER_FORM_H
 #define FATTN_TESTS_API_INFER_FORM_H
 
@@ -24,13 +24,13 @@ typedef struct form {
     int q_len[FORM_BATCH], kv_len[FORM_BATCH]; /* kv_len counts the prefix */
     kv_form kv;
     int block, chunk;
-    int prefix;        /* keys given as shared prefix */
-    int same_keys;     /* the first keys of all batch entries are alike; at least `prefix` of them */
+    int prefix;    /* keys given as shared prefix */
+    int same_keys; /* the first keys of all batch entries are alike; at least `prefix` of them */
     int q_pad, kv_pad; /* left padding: rows behind the data; -1 = none */
     int mode, pre, next;
     bool sink, lse, pse, mask;
-    bool exact;        /* lists and prefix are as long as their keys; no length says so */
-    bool split_rope; /* false: the rope columns are columns of query and key */
+    bool exact;          /* lists and prefix are as long as their keys; no length says so */
+    bool split_rope;     /* false: the rope columns are columns of query and key */
     int q_room, kv_room; /* extents of the S axes, and of the books */
     /* made */
     char in[8], out[8];
@@ -38,7 +38,7 @@ typedef struct form {
     fattn_tensor *q, *k, *v; /* books: [B,N,S,D+R], [B,Nkv,S,D+R], [B,Nkv,S,Dv] */
     fattn_tensor *tree, *sink_tensor, *pse_tensor, *mask_tensor;
     const double *q_numbers, *k_numbers, *v_numbers; /* the books */
-    fattn_fused_infer_attention_score_v2_args a; /* the common spelling */
+    fattn_fused_infer_attention_score_v2_args a;     /* the common spelling */
     const fattn_tensor *padding[2], *shared[2];
     fattn_int_array shared_len;
 } form;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* infer_form_answer.c — the rows of a form by the formula, in double (spec inference 1), and the comparison. */
+/* infer_form_answer.c — the rows of a form by the formula, in double (spec inference 1), and the
+ * comparison. */
 #include "api/infer_form.h"
 
 /* Column of key j in mask and bias: the prefix first, then positions of the S axis (spec 1.4.1). */
@@ -14,7 +15,8 @@ static int column_of(const form *f, int b, int j)
 static bool decodes(const form *f)
 {
     const bool out_like_in = strcmp(f->in, f->out) == 0 || f->out[1] == 'B';
-    return f->q_room == 1 && !f->packed && !f->split_rope && f->in[0] == 'B' && out_like_in && f->op != PROMPT_OP;
+    return f->q_room == 1 && !f->packed && !f->split_rope && f->in[0] == 'B' && out_like_in &&
+           f->op != PROMPT_OP;
 }
 
 /* spec 1.4 with lengths that count the prefix; docs/masks.md on one query row and on left padding
@@ -40,7 +42,8 @@ static bool keeps(const form *f, int b, int i, int j, int cell)
         return get4(f->mask_tensor, b, 0, row, column_of(f, b, j)) == 0;
     }
     if (f->mode != 9 || j < shift) return true;
-    return (f->packed ? get1(f->tree, cell + i * lq + j - shift) : get3(f->tree, b, i, j - shift)) == 0;
+    return (f->packed ? get1(f->tree, cell + i * lq + j - shift)
+                      : get3(f->tree, b, i, j - shift)) == 0;
 }
 
 typedef struct where {
@@ -98,12 +101,12 @@ static void check_row(const form *f, int b, int i, int s, int h, int cell, const
     for (int c = 0; c < f->d_v; c++) {
         const double got = form_out(f, f->packed ? 0 : b, s, h, c);
         if (!close_out(f->dtype, got, row.out[c], row.bound[c]))
-            fail_msg("%s: out[b %d, row %d, head %d, column %d] is %.9g, not %.9g (bound %.2g)", what, b,
-                     i, h, c, got, row.out[c], row.bound[c]);
+            fail_msg("%s: out[b %d, row %d, head %d, column %d] is %.9g, not %.9g (bound %.2g)",
+                     what, b, i, h, c, got, row.out[c], row.bound[c]);
     }
     if (f->lse && !close_stat(form_lse(f, b, s, h), row.lse, row.stats_bound))
-        fail_msg("%s: lse[b %d, row %d, head %d] is %.9g, not %.9g", what, b, i, h, form_lse(f, b, s, h),
-                 row.lse);
+        fail_msg("%s: lse[b %d, row %d, head %d] is %.9g, not %.9g", what, b, i, h,
+                 form_lse(f, b, s, h), row.lse);
 }
 
 /* Rows of the tensor that belong to no sequence: 0 and +inf. */
@@ -138,10 +141,13 @@ static void describe(const form *f, char *text, size_t size)
 {
     static const char *const kv[] = {"dense", "BnBsH", "BnNBsD", "NZ", "list"};
     static const char *const ops[] = {"v2", "v1", "incre", "prompt"};
-    snprintf(text, size, "%s %s %s %s heads %d/%d d %d+%d/%d lengths %d/%d %d/%d %d/%d prefix %d pads %d %d mode %d%s%s%s",
-             ops[f->op], f->layout, kv[f->kv], fattn_dtype_name(f->dtype), f->heads, f->kv_heads, f->d, f->rope,
-             f->d_v, f->q_len[0], f->kv_len[0], f->q_len[1], f->kv_len[1], f->q_len[2], f->kv_len[2], f->prefix,
-             f->q_pad, f->kv_pad, f->mode, f->sink ? " sink" : "", f->pse ? " pse" : "", f->mask ? " mask" : "");
+    snprintf(text, size,
+             "%s %s %s %s heads %d/%d d %d+%d/%d lengths %d/%d %d/%d %d/%d prefix %d pads %d %d "
+             "mode %d%s%s%s",
+             ops[f->op], f->layout, kv[f->kv], fattn_dtype_name(f->dtype), f->heads, f->kv_heads,
+             f->d, f->rope, f->d_v, f->q_len[0], f->kv_len[0], f->q_len[1], f->kv_len[1],
+             f->q_len[2], f->kv_len[2], f->prefix, f->q_pad, f->kv_pad, f->mode,
+             f->sink ? " sink" : "", f->pse ? " pse" : "", f->mask ? " mask" : "");
 }
 
 void form_run(form f)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* infer_form_calls.c — forms of the inference operators that are refused, ignored or empty; plans of them, and
- * outputs into given buffers (spec inference 3, 8, 11). */
+/* infer_form_calls.c — forms of the inference operators that are refused, ignored or empty; plans
+ * of them, and outputs into given buffers (spec inference 3, 8, 11). */
 #include "api/infer_form.h"
 
-/* ---- refusals ----------------------------------------------------------------------------------- */
+/* ---- refusals -----------------------------------------------------------------------------------
+ */
 
 static form small_form(kv_form kv)
 {
@@ -18,15 +19,16 @@ static form small_form(kv_form kv)
         form f = form_;                                                                            \
         form_make(&f);                                                                             \
         fattn_fused_infer_attention_score_args a;                                                  \
-        form_to_v1(&f, &a);                                                                             \
+        form_to_v1(&f, &a);                                                                        \
         change;                                                                                    \
-        fattn_tensor out = *form_tensor(f.dtype, "BSND", FORM_BATCH, f.q_room, f.heads, f.d_v);              \
+        fattn_tensor out = *form_tensor(f.dtype, "BSND", FORM_BATCH, f.q_room, f.heads, f.d_v);    \
         a.attention_out = tensor_like(&out);                                                       \
         const size_t bytes = tensor_bytes(a.attention_out);                                        \
         unsigned char *before = harness_alloc(bytes);                                              \
         memcpy(before, a.attention_out->data, bytes);                                              \
         a.softmax_lse_flag = false;                                                                \
-        expect_refused(fattn_fused_infer_attention_score(plain_context(), &a), status, argument, #change); \
+        expect_refused(fattn_fused_infer_attention_score(plain_context(), &a), status, argument,   \
+                       #change);                                                                   \
         assert_memory_equal(before, a.attention_out->data, bytes);                                 \
         harness_reset();                                                                           \
     } while (0)
@@ -42,26 +44,35 @@ static void refusals(void **state)
     REFUSES(FATTN_E_ARG, "kv_padding_size", pads, a.kv_padding_size = form_rows(KV_MOST));
     REFUSES(FATTN_E_ARG, "query_padding_size", pads, a.actual_seq_lengths.count = 0);
     REFUSES(FATTN_E_ARG, "kv_padding_size", pads, a.actual_seq_lengths_kv.count = 0);
-    REFUSES(FATTN_E_SHAPE, "kv_padding_size", pads, a.kv_padding_size = tensor_new(FATTN_I64, 0, 1, 2));
-    REFUSES(FATTN_E_SHAPE, "kv_padding_size", pads, a.kv_padding_size = tensor_new(FATTN_F32, 0, 1, 1));
+    REFUSES(FATTN_E_SHAPE, "kv_padding_size", pads,
+            a.kv_padding_size = tensor_new(FATTN_I64, 0, 1, 2));
+    REFUSES(FATTN_E_SHAPE, "kv_padding_size", pads,
+            a.kv_padding_size = tensor_new(FATTN_F32, 0, 1, 1));
     REFUSES(FATTN_E_ARG, "kv_padding_size", prefixed, a.kv_padding_size = form_rows(1));
-    REFUSES(FATTN_E_ARG, "actual_shared_prefix_len", prefixed, a.actual_shared_prefix_len = list_of(1, 6));
-    REFUSES(FATTN_E_ARG, "actual_shared_prefix_len", prefixed, a.actual_shared_prefix_len = list_of(2, 4, 4));
+    REFUSES(FATTN_E_ARG, "actual_shared_prefix_len", prefixed,
+            a.actual_shared_prefix_len = list_of(1, 6));
+    REFUSES(FATTN_E_ARG, "actual_shared_prefix_len", prefixed,
+            a.actual_shared_prefix_len = list_of(2, 4, 4));
     REFUSES(FATTN_E_ARG, "value_shared_prefix", prefixed, a.value_shared_prefix = NULL);
     REFUSES(FATTN_E_SHAPE, "key_shared_prefix", prefixed,
             a.key_shared_prefix = form_tensor(f.dtype, "BSND", 2, 5, f.kv_heads, f.d));
     REFUSES(FATTN_E_DTYPE, "key_shared_prefix", prefixed,
             a.key_shared_prefix = form_tensor(FATTN_F64, "BSND", 1, 5, f.kv_heads, f.d));
-    REFUSES(FATTN_E_ARG, "actual_shared_prefix_len", small_form(KV_DENSE), a.actual_shared_prefix_len = list_of(1, 2));
+    REFUSES(FATTN_E_ARG, "actual_shared_prefix_len", small_form(KV_DENSE),
+            a.actual_shared_prefix_len = list_of(1, 2));
     REFUSES(FATTN_E_ARG, "key_rope", roped, a.key_rope = NULL);
-    REFUSES(FATTN_E_SHAPE, "key_rope", roped, a.key_rope = form_tensor(f.dtype, "BSND", FORM_BATCH, KV_MOST, f.kv_heads, 8));
-    REFUSES(FATTN_E_SHAPE, "query_rope", roped, a.query_rope = form_tensor(f.dtype, "BSND", FORM_BATCH, 1, f.heads, 16));
+    REFUSES(FATTN_E_SHAPE, "key_rope", roped,
+            a.key_rope = form_tensor(f.dtype, "BSND", FORM_BATCH, KV_MOST, f.kv_heads, 8));
+    REFUSES(FATTN_E_SHAPE, "query_rope", roped,
+            a.query_rope = form_tensor(f.dtype, "BSND", FORM_BATCH, 1, f.heads, 16));
     REFUSES(FATTN_E_ARG, "value_list", small_form(KV_LIST), a.value_list.count = 0);
     REFUSES(FATTN_E_SHAPE, "key_list", small_form(KV_LIST), a.key_list.count = 2);
     REFUSES(FATTN_E_ARG, "key_list", small_form(KV_LIST), a.key = a.key_list.data[0]);
     REFUSES(FATTN_E_ARG, "key", small_form(KV_DENSE), a.key = NULL);
-    REFUSES(FATTN_E_ARG, "actual_seq_lengths_kv", small_form(KV_LIST), a.actual_seq_lengths_kv = list_of(3, 12, 9, 9));
-    REFUSES(FATTN_E_SHAPE, "key", small_form(KV_NZ), a.value = form_tensor(f.dtype, "BSND", 1, 16, 1, 16));
+    REFUSES(FATTN_E_ARG, "actual_seq_lengths_kv", small_form(KV_LIST),
+            a.actual_seq_lengths_kv = list_of(3, 12, 9, 9));
+    REFUSES(FATTN_E_SHAPE, "key", small_form(KV_NZ),
+            a.value = form_tensor(f.dtype, "BSND", 1, 16, 1, 16));
     REFUSES(FATTN_E_SHAPE, "block_size", small_form(KV_NZ), a.block_size = 7);
     REFUSES(FATTN_E_ARG, "sparse_mode", small_form(KV_DENSE), a.sparse_mode = 9);
 }
@@ -79,9 +90,12 @@ static void exclusions(void **state)
     REFUSES(FATTN_E_ARG, "kv_padding_size", packed, a.kv_padding_size = form_rows(0));
     REFUSES(FATTN_E_ARG, "query_padding_size", packed, a.query_padding_size = form_rows(0));
     REFUSES(FATTN_E_ARG, "query_padding_size", prefixed, a.query_padding_size = form_rows(0));
-    REFUSES(FATTN_E_ARG, "key_list", small_form(KV_LIST), a.block_table = tensor_new(FATTN_I32, 0, 2, 3, 1));
-    REFUSES(FATTN_E_ARG, "pse_shift", packed, a.pse_shift = tensor_new(f.dtype, 1, 4, 1, f.heads, 30, 300));
-    REFUSES(FATTN_E_ARG, "atten_mask", packed, a.atten_mask = tensor_new(FATTN_BOOL, 1, 2, 30, 300));
+    REFUSES(FATTN_E_ARG, "key_list", small_form(KV_LIST),
+            a.block_table = tensor_new(FATTN_I32, 0, 2, 3, 1));
+    REFUSES(FATTN_E_ARG, "pse_shift", packed,
+            a.pse_shift = tensor_new(f.dtype, 1, 4, 1, f.heads, 30, 300));
+    REFUSES(FATTN_E_ARG, "atten_mask", packed,
+            a.atten_mask = tensor_new(FATTN_BOOL, 1, 2, 30, 300));
     REFUSES(FATTN_E_UNSUPPORTED, "key_shared_prefix", prefixed,
             (a.query_rope = form_tensor(f.dtype, "BSND", FORM_BATCH, Q_MOST, f.heads, 4),
              a.key_rope = form_tensor(f.dtype, "BSND", FORM_BATCH, KV_MOST, f.kv_heads, 4)));
@@ -113,12 +127,14 @@ static void ignored_padding(void **state)
         a.query_padding_size = a.kv_padding_size = NULL;
         a.attention_out = tensor_like(f.a.attention_out);
         EXPECT_OK(fattn_fused_infer_attention_score(plain_context(), &a), "without padding");
-        assert_memory_equal(a.attention_out->data, f.a.attention_out->data, tensor_bytes(a.attention_out));
+        assert_memory_equal(a.attention_out->data, f.a.attention_out->data,
+                            tensor_bytes(a.attention_out));
         harness_reset();
     }
 }
 
-/* Nothing to attend with, or nothing to attend to: rope parts are as empty as what they belong to. */
+/* Nothing to attend with, or nothing to attend to: rope parts are as empty as what they belong to.
+ */
 static void empty_with_rope(void **state)
 {
     (void)state;
@@ -146,13 +162,18 @@ static void tree_refusals(void **state)
     EXPECT_OK(fattn_fused_infer_attention_score_v2(plain_context(), &f.a), "tree");
     const fattn_tensor *good = f.a.atten_mask;
     f.a.atten_mask = NULL;
-    expect_refused(fattn_fused_infer_attention_score_v2(plain_context(), &f.a), FATTN_E_ARG, "atten_mask", "no tree");
+    expect_refused(fattn_fused_infer_attention_score_v2(plain_context(), &f.a), FATTN_E_ARG,
+                   "atten_mask", "no tree");
     f.a.atten_mask = tensor_new(FATTN_BOOL, 0, 3, FORM_BATCH, 2, 2);
-    expect_refused(fattn_fused_infer_attention_score_v2(plain_context(), &f.a), FATTN_E_SHAPE, "atten_mask", "small");
+    expect_refused(fattn_fused_infer_attention_score_v2(plain_context(), &f.a), FATTN_E_SHAPE,
+                   "atten_mask", "small");
     f.a.atten_mask = good, f.a.actual_seq_kvlen = list_of(1, 1);
-    expect_refused(fattn_fused_infer_attention_score_v2(plain_context(), &f.a), FATTN_E_ARG, "sparse_mode", "few keys");
-    f.a.sparse_mode = 3, f.a.learnable_sink = tensor_new(FATTN_F16, 1, 1, f.heads), f.a.atten_mask = NULL;
-    expect_refused(fattn_fused_infer_attention_score_v2(plain_context(), &f.a), FATTN_E_DTYPE, "learnable_sink", "f16");
+    expect_refused(fattn_fused_infer_attention_score_v2(plain_context(), &f.a), FATTN_E_ARG,
+                   "sparse_mode", "few keys");
+    f.a.sparse_mode = 3, f.a.learnable_sink = tensor_new(FATTN_F16, 1, 1, f.heads),
+    f.a.atten_mask = NULL;
+    expect_refused(fattn_fused_infer_attention_score_v2(plain_context(), &f.a), FATTN_E_DTYPE,
+                   "learnable_sink", "f16");
     harness_reset();
 }
 
@@ -212,16 +233,21 @@ static void plans(void **state)
         } else {
             a.key = moved(a.key), a.value = moved(a.value);
         }
-        a.key_shared_prefix = moved(a.key_shared_prefix), a.value_shared_prefix = moved(a.value_shared_prefix);
+        a.key_shared_prefix = moved(a.key_shared_prefix),
+        a.value_shared_prefix = moved(a.value_shared_prefix);
         fill(f.shared[0], (double)NAN), fill(f.shared[1], (double)NAN); /* not read any more */
-        a.attention_out = tensor_like(f.a.attention_out), a.softmax_lse = tensor_like(f.a.softmax_lse);
+        a.attention_out = tensor_like(f.a.attention_out),
+        a.softmax_lse = tensor_like(f.a.softmax_lse);
         EXPECT_OK(fattn_plan_run(plan, &a, NULL, 0), "run");
-        assert_memory_equal(a.attention_out->data, f.a.attention_out->data, tensor_bytes(a.attention_out));
-        assert_memory_equal(a.softmax_lse->data, f.a.softmax_lse->data, tensor_bytes(a.softmax_lse));
+        assert_memory_equal(a.attention_out->data, f.a.attention_out->data,
+                            tensor_bytes(a.attention_out));
+        assert_memory_equal(a.softmax_lse->data, f.a.softmax_lse->data,
+                            tensor_bytes(a.softmax_lse));
         if (kv == KV_LIST) {
             items[0][1] = form_tensor(f.dtype, "BSND", 1, 40, f.kv_heads, f.d);
             items[1][1] = form_tensor(f.dtype, "BSND", 1, 40, f.kv_heads, f.d_v);
-            expect_refused(fattn_plan_run(plan, &a, NULL, 0), FATTN_E_ARG, "plan", "a longer tensor in the list");
+            expect_refused(fattn_plan_run(plan, &a, NULL, 0), FATTN_E_ARG, "plan",
+                           "a longer tensor in the list");
         }
         fattn_plan_destroy(plan);
         harness_reset();
@@ -247,7 +273,8 @@ static void given_buffers(void **state)
     assert_memory_equal(flat->data, f.a.attention_out->data, tensor_bytes(flat));
     assert_memory_equal(before, dummy->data, sizeof before);
     a.attention_out = tensor_new(f.dtype, 9, 1, (int)tensor_count(flat) + 1);
-    expect_refused(fattn_fused_infer_attention_score(plain_context(), &a), FATTN_E_SHAPE, "attention_out", "size");
+    expect_refused(fattn_fused_infer_attention_score(plain_context(), &a), FATTN_E_SHAPE,
+                   "attention_out", "size");
     harness_reset();
 }
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* infer_forms.c — every form of the inference operators against the formula: layouts times places of the keys,
- * rope parts, shared prefix, left padding, masks and bias, tree mask, sink (spec inference 1-9). */
+/* infer_forms.c — every form of the inference operators against the formula: layouts times places
+ * of the keys, rope parts, shared prefix, left padding, masks and bias, tree mask, sink (spec
+ * inference 1-9). */
 #include "api/infer_form.h"
 
-static const char *const layouts[] = {"BSH",       "BSND",      "BNSD",     "TND",      "NTD",
+static const char *const layouts[] = {"BSH",       "BSND",      "BNSD",      "TND",     "NTD",
                                       "BNSD_BSND", "BSH_BNSD",  "BSND_BNSD", "NTD_TND", "TND_NTD",
                                       "BSH_NBSD",  "BSND_NBSD", "BNSD_NBSD", "NSD"};
 enum { LAYOUTS = sizeof layouts / sizeof *layouts };
@@ -83,7 +84,8 @@ static void shared_prefix(void **state)
             if (kv == KV_LIST && strchr(layouts[l], 'T')) continue;
             form f = form_usual(layouts[l], (kv_form)kv, seed++);
             f.op = V1, f.mode = 3, f.prefix = form_random(1, 40);
-            for (int b = 0; b < FORM_BATCH; b++) f.kv_len[b] = f.prefix + form_random(0, KV_MOST - 41);
+            for (int b = 0; b < FORM_BATCH; b++)
+                f.kv_len[b] = f.prefix + form_random(0, KV_MOST - 41);
             form_run(f);
         }
 }
@@ -98,7 +100,8 @@ static void left_padding(void **state)
             for (int mode = 0; mode < 5; mode++) {
                 if (mode == 1) continue;
                 form f = form_usual(dense_layouts[l], KV_DENSE, seed++);
-                f.op = V1, f.mode = mode, f.pre = mode == 4 ? 5 : f.pre, f.next = mode == 4 ? 1 : f.next;
+                f.op = V1, f.mode = mode, f.pre = mode == 4 ? 5 : f.pre,
+                f.next = mode == 4 ? 1 : f.next;
                 f.q_pad = sides & 1 ? 0 : -1, f.kv_pad = sides & 2 ? 3 : -1;
                 for (int b = 0; b < FORM_BATCH; b++)
                     f.kv_len[b] = f.kv_len[b] > KV_MOST - 3 ? KV_MOST - 3 : f.kv_len[b];
@@ -119,8 +122,8 @@ static void tree_mask(void **state)
         }
 }
 
-/* One query row, not packed: without rope, modes 2 and 3 let it see every key, mode 4 keeps its band; with rope
- * the modes are what they are (docs/masks.md). */
+/* One query row, not packed: without rope, modes 2 and 3 let it see every key, mode 4 keeps its
+ * band; with rope the modes are what they are (docs/masks.md). */
 static void one_row(void **state)
 {
     (void)state;
@@ -133,13 +136,14 @@ static void one_row(void **state)
                 f.mode = mode, f.pre = mode == 4 ? 20 : f.pre, f.next = mode == 4 ? 0 : f.next;
                 f.q_room = 1, f.op = seed % 2 ? V1 : V2;
                 if (kv != KV_LIST && seed % 3 == 0) f.rope = 16, f.split_rope = true;
-                for (int b = 0; b < FORM_BATCH; b++) f.q_len[b] = 1, f.kv_len[b] = form_random(0, KV_MOST);
+                for (int b = 0; b < FORM_BATCH; b++)
+                    f.q_len[b] = 1, f.kv_len[b] = form_random(0, KV_MOST);
                 form_run(f);
             }
 }
 
-/* Bias and full-size mask are addressed by positions of the tensors, whatever the place of the keys; tokens of
- * mode 0 count from the upper left corner and are ignored with left padding. */
+/* Bias and full-size mask are addressed by positions of the tensors, whatever the place of the
+ * keys; tokens of mode 0 count from the upper left corner and are ignored with left padding. */
 static void masks_and_bias(void **state)
 {
     (void)state;
@@ -155,7 +159,8 @@ static void masks_and_bias(void **state)
                 if (f.mask && seed % 2) f.pre = 60, f.next = 2;
                 if (seed % 3 == 0) {
                     f.prefix = form_random(1, 20);
-                    for (int b = 0; b < FORM_BATCH; b++) f.kv_len[b] = f.prefix + form_random(0, KV_MOST - 21);
+                    for (int b = 0; b < FORM_BATCH; b++)
+                        f.kv_len[b] = f.prefix + form_random(0, KV_MOST - 21);
                 }
                 form_run(f);
             }
@@ -262,25 +267,35 @@ static void nsd(void **state)
     assert_int_equal(shapes[1].shape[2], 5);
     a.attention_out = tensor_like(&shapes[0]), a.softmax_lse = tensor_like(&shapes[1]);
     a.actual_seq_lengths = list_of(2, 2, 3);
-    expect_refused(fattn_fused_infer_attention_score(plain_context(), &a), FATTN_E_ARG, "actual_seq_lengths", "NSD");
+    expect_refused(fattn_fused_infer_attention_score(plain_context(), &a), FATTN_E_ARG,
+                   "actual_seq_lengths", "NSD");
     fattn_prompt_flash_attention_args p;
     fattn_prompt_flash_attention_args_init(&p);
-    p.query = p.key = p.value = tensor_new(FATTN_F32, 1, 2, 5, 16), p.input_layout = "SH", p.num_heads = 2;
+    p.query = p.key = p.value = tensor_new(FATTN_F32, 1, 2, 5, 16), p.input_layout = "SH",
+    p.num_heads = 2;
     p.attention_out = tensor_new(FATTN_F32, 0, 2, 5, 16), p.actual_seq_lengths = list_of(2, 2, 3);
-    expect_refused(fattn_prompt_flash_attention(plain_context(), &p), FATTN_E_ARG, "actual_seq_lengths", "SH");
+    expect_refused(fattn_prompt_flash_attention(plain_context(), &p), FATTN_E_ARG,
+                   "actual_seq_lengths", "SH");
     harness_reset();
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_layout),  cmocka_unit_test(rope_parts),
-        cmocka_unit_test(absorbed_decode), cmocka_unit_test(shared_prefix),
-        cmocka_unit_test(left_padding),  cmocka_unit_test(tree_mask),
-        cmocka_unit_test(one_row),       cmocka_unit_test(masks_and_bias),
-        cmocka_unit_test(left_padded_masks), cmocka_unit_test(prompt_layouts),
-        cmocka_unit_test(incre_forms),   cmocka_unit_test(padding_beyond_the_keys),
-        cmocka_unit_test(nsd),           cmocka_unit_test(lengths_left_out),
+        cmocka_unit_test(every_layout),
+        cmocka_unit_test(rope_parts),
+        cmocka_unit_test(absorbed_decode),
+        cmocka_unit_test(shared_prefix),
+        cmocka_unit_test(left_padding),
+        cmocka_unit_test(tree_mask),
+        cmocka_unit_test(one_row),
+        cmocka_unit_test(masks_and_bias),
+        cmocka_unit_test(left_padded_masks),
+        cmocka_unit_test(prompt_layouts),
+        cmocka_unit_test(incre_forms),
+        cmocka_unit_test(padding_beyond_the_keys),
+        cmocka_unit_test(nsd),
+        cmocka_unit_test(lengths_left_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* infer_same_bits.c — the same bits whatever the form (docs/accuracy.md): layouts, caches, tensor lists, a shared
- * prefix given apart or inline, left padding, rope parts, sink, modes. One logical call per form; memcmp
- * decides. */
+/* infer_same_bits.c — the same bits whatever the form (docs/accuracy.md): layouts, caches, tensor
+ * lists, a shared prefix given apart or inline, left padding, rope parts, sink, modes. One logical
+ * call per form; memcmp decides. */
 #include "api/infer_form.h"
 
 enum { ROWS = 70, KEYS = 400, NUMBERS = 1 << 18 };
@@ -17,7 +17,8 @@ static size_t collect(const form *f, double *into)
             for (int h = 0; h < f->heads; h++) {
                 const int s = form_first_row(f, b) + i;
                 assert_true(n + (size_t)f->d_v + 1 <= NUMBERS);
-                for (int c = 0; c < f->d_v; c++) into[n++] = form_out(f, f->packed ? 0 : b, s, h, c);
+                for (int c = 0; c < f->d_v; c++)
+                    into[n++] = form_out(f, f->packed ? 0 : b, s, h, c);
                 into[n++] = f->lse ? form_lse(f, b, s, h) : 0;
             }
     return n;
@@ -35,11 +36,13 @@ static size_t answer(form f, const char *what, double *into)
 static void expect_same(const form *f, size_t n)
 {
     char what[120];
-    snprintf(what, sizeof what, "%s keys %d block %d prefix %d pads %d %d mode %d %s", f->layout, f->kv, f->block,
-             f->prefix, f->q_pad, f->kv_pad, f->mode, fattn_dtype_name(f->dtype));
+    snprintf(what, sizeof what, "%s keys %d block %d prefix %d pads %d %d mode %d %s", f->layout,
+             f->kv, f->block, f->prefix, f->q_pad, f->kv_pad, f->mode, fattn_dtype_name(f->dtype));
     const size_t have = answer(*f, what, numbers);
-    if (f->batch == FORM_BATCH) assert_int_equal(have, n);
-    else assert_in_range(have, 1, n - 1);
+    if (f->batch == FORM_BATCH)
+        assert_int_equal(have, n);
+    else
+        assert_in_range(have, 1, n - 1);
     if (memcmp(numbers, first_numbers, have * sizeof *numbers) == 0) return;
     for (size_t i = 0; i < have; i++)
         if (memcmp(&numbers[i], &first_numbers[i], sizeof *numbers) != 0)
@@ -60,7 +63,8 @@ static void take_layout(form *f, const char *layout)
 static form base_form(fattn_dtype dtype, int mode, int rows)
 {
     form f = form_usual("BNSD", KV_DENSE, 99);
-    f.dtype = dtype, f.mode = mode, f.pre = mode == 4 ? 200 : f.pre, f.next = mode == 4 ? 40 : f.next;
+    f.dtype = dtype, f.mode = mode, f.pre = mode == 4 ? 200 : f.pre,
+    f.next = mode == 4 ? 40 : f.next;
     f.heads = 4, f.kv_heads = 2, f.d = 16, f.d_v = 16, f.rope = 8, f.chunk = 8;
     f.q_room = rows, f.kv_room = KEYS, f.same_keys = 130;
     for (int b = 0; b < FORM_BATCH; b++) {

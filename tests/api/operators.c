@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Operators and fields by name: the family's prefix and older spellings count, parts of a name do not. */
+/* Operators and fields by name: the family's prefix and older spellings count, parts of a name do
+ * not. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -50,8 +51,15 @@ static void fields_by_name_and_alias(void **state)
 static void parts_of_a_name_are_no_name(void **state)
 {
     (void)state;
-    static const char *const parts[] = {"", " ", "scal", "scale_", "scale_valu", "value ", "pre_tocken",
-                                        "pre_tockens ", "pre_tockens next_tockens"};
+    static const char *const parts[] = {"",
+                                        " ",
+                                        "scal",
+                                        "scale_",
+                                        "scale_valu",
+                                        "value ",
+                                        "pre_tocken",
+                                        "pre_tockens ",
+                                        "pre_tockens next_tockens"};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         assert_string_equal(field_name("prompt_flash_attention", parts[i]), "(none)");
     assert_string_equal(field_name("incre_flash_attention", "block_tabl"), "(none)");

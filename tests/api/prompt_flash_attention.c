@@ -203,9 +203,9 @@ static void ignored_tokens(void **state)
     static const struct {
         int64_t pre, next;
         bool warned;
-    } cases[] = {{INT32_MAX, 0, false},        {INT32_MAX, INT32_MAX, false},
+    } cases[] = {{INT32_MAX, 0, false},         {INT32_MAX, INT32_MAX, false},
                  {INT64_MAX, INT64_MAX, false}, {INT32_MAX, 5, true},
-                 {INT32_MAX, -1, true},        {7, 0, true}};
+                 {INT32_MAX, -1, true},         {7, 0, true}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         infer_case *c = padded_case(PROMPT, "BSND", FATTN_F32, 1, 2, 1, 4, 6, 4, 4);
         c->a.pre_tokens = cases[i].pre, c->a.next_tokens = cases[i].next;
@@ -250,9 +250,9 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup(f, infer_setup)
     const struct CMUnitTest tests[] = {
-        TEST(anchors),   TEST(every_layout), TEST(modes),       TEST(one_row),         TEST(masks),
-        TEST(pse_shift), TEST(lengths),      TEST(strict_rows), TEST(lenient_layouts),
-        TEST(precise_modes), TEST(ignored_tokens), TEST(places_of_their_own),
+        TEST(anchors),         TEST(every_layout),  TEST(modes),          TEST(one_row),
+        TEST(masks),           TEST(pse_shift),     TEST(lengths),        TEST(strict_rows),
+        TEST(lenient_layouts), TEST(precise_modes), TEST(ignored_tokens), TEST(places_of_their_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

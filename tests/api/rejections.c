@@ -137,8 +137,7 @@ static void dtypes_and_numbers(void **state)
            c->a.query = tensor_new(FATTN_I8, 1, 4, 2, 6, 4, 4));
     static const double bad[] = {1.2, 0, -0.1, 1 + 1e-8}, dropout[] = {0.9, 1e-12, 1 - 1e-8};
     static const double none_at_all[] = {1, 1 - 1e-10, 1 + 1e-10};
-    for (int n = 0; n < 4; n++)
-        REFUSE(ARG, "keep_prob", dense("BSND"), c->a.keep_prob = bad[n]);
+    for (int n = 0; n < 4; n++) REFUSE(ARG, "keep_prob", dense("BSND"), c->a.keep_prob = bad[n]);
     assert_non_null(strstr(fattn_error_message(), "(0, 1]"));
     for (int n = 0; n < 3; n++) {
         REFUSE(FATTN_E_UNSUPPORTED, "keep_prob", dense("BSND"), c->a.keep_prob = dropout[n]);
@@ -320,8 +319,7 @@ static void output_refusals(void **state)
            OUT(softmax_sum, tensor_new(FATTN_F32, 0, 3, 2, 4, 6)));
     REFUSE(FATTN_E_DTYPE, "softmax_sum", dense("BSND"),
            OUT(softmax_sum, tensor_new(FATTN_F64, 0, 4, 2, 4, 6, 8)));
-    REFUSE(SHAPE, "give both the same", dense("BSND"),
-           c->a.softmax_sum = spread(c->a.softmax_sum));
+    REFUSE(SHAPE, "give both the same", dense("BSND"), c->a.softmax_sum = spread(c->a.softmax_sum));
     REFUSE(SHAPE, "give contiguous memory", packed(), c->a.softmax_max = spread(c->a.softmax_max);
            c->a.softmax_sum = spread(c->a.softmax_sum));
     fusion_case *c = armed(dense("BSND"));
@@ -407,8 +405,9 @@ static void a_refused_call_warns_of_nothing(void **state)
     fusion_case *c = armed(dense("BSND"));
     fattn_verify_report report = {.size = sizeof report};
     c->a.sparse_mode = 6;
-    expect_refused(fattn_verify(plain_context(), fattn_operator_find("fusion_attention"), &c->a, &report), ARG,
-                   "prefix", "verify");
+    expect_refused(
+        fattn_verify(plain_context(), fattn_operator_find("fusion_attention"), &c->a, &report), ARG,
+        "prefix", "verify");
     assert_int_equal(warnings(), 0);
     c->a.sparse_mode = 3;
     EXPECT_OK(fattn_fusion_attention(plain_context(), &c->a), "mode 3 alone");
@@ -418,7 +417,8 @@ static void a_refused_call_warns_of_nothing(void **state)
     fattn_tensor shapes[3];
     c = armed(dense("BSND"));
     c->a.input_layout = "BSNH", c->a.head_num = 3;
-    expect_refused(fattn_fusion_attention_shapes(plain_context(), &c->a, shapes), SHAPE, "head_num", "shapes");
+    expect_refused(fattn_fusion_attention_shapes(plain_context(), &c->a, shapes), SHAPE, "head_num",
+                   "shapes");
     assert_int_equal(warnings(), 0);
 }
 
@@ -426,9 +426,17 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup(f, setup)
     const struct CMUnitTest tests[] = {
-        TEST(the_nearest_head_count_is_named), TEST(layouts_and_heads), TEST(dtypes_and_numbers), TEST(mask_refusals),
-        TEST(token_refusals),    TEST(prefix_refusals),    TEST(pse_refusals),
-        TEST(list_refusals),     TEST(output_refusals),    TEST(absurd_shapes),    TEST(a_refused_call_warns_of_nothing),
+        TEST(the_nearest_head_count_is_named),
+        TEST(layouts_and_heads),
+        TEST(dtypes_and_numbers),
+        TEST(mask_refusals),
+        TEST(token_refusals),
+        TEST(prefix_refusals),
+        TEST(pse_refusals),
+        TEST(list_refusals),
+        TEST(output_refusals),
+        TEST(absurd_shapes),
+        TEST(a_refused_call_warns_of_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -123,11 +123,13 @@ static void shapes_and_heads(void **state)
     }
     REFUSE(ARG, "input_layout", decode(INCRE, "BSND"), c->a.input_layout = "TND");
     expect_refused(call_infer(prefill(INCRE, "BSND")), SHAPE, "query", "six rows to decode");
-    REFUSE(ARG, "incre_flash_attention takes no other", decode(INCRE, "BSND"), c->a.inner_precise = 2);
+    REFUSE(ARG, "incre_flash_attention takes no other", decode(INCRE, "BSND"),
+           c->a.inner_precise = 2);
     REFUSE(ARG, "inner_precise", prefill(FUSED, "BSND"), c->a.inner_precise = 4);
     REFUSE(ARG, "inner_precise", prefill(FUSED, "BSND"), c->a.inner_precise = -1);
     REFUSE(ARG, "inner_precise", padded_case(FUSED, "BSND", FATTN_F16, 2, 4, 2, 1, 8, 16, 16),
-           c->a.inner_precise = 2; c->strict = true);
+           c->a.inner_precise = 2;
+           c->strict = true);
     REFUSE(SHAPE, "softmax_lse", prefill(FUSED, "BSND"),
            c->a.softmax_lse = tensor_like(NEW(4, 2, 6, 4, 1)));
 }
@@ -190,7 +192,8 @@ static void paging(void **state)
     REFUSE(SHAPE, "key", paged("BSND"), c->a.value = NEW(4, 6, 2, 4, 4));
     REFUSE(SHAPE, "value", paged("BSND"), c->a.value = NEW(3, 5, 4, 8));
     REFUSE(SHAPE, "key", paged("BSND"), c->a.key = NEW(3, 6, 4, 12));
-    REFUSE(SHAPE, "key", paged("BSND"), c->a.key = c->a.value = NEW(5, 6, 2, 2, 4, 4)); /* NZ, head dim 8 */
+    REFUSE(SHAPE, "key", paged("BSND"),
+           c->a.key = c->a.value = NEW(5, 6, 2, 2, 4, 4)); /* NZ, head dim 8 */
     infer_case *c = packed(FUSED);
     make_paged(c, BNBSH, 4, FATTN_I32);
     armed(c);
@@ -283,7 +286,11 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup(f, setup)
     const struct CMUnitTest tests[] = {
-        TEST(shapes_and_heads), TEST(lengths), TEST(paging), TEST(masks), TEST(later),
+        TEST(shapes_and_heads),
+        TEST(lengths),
+        TEST(paging),
+        TEST(masks),
+        TEST(later),
         TEST(a_refused_call_warns_of_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The same-bits promise (docs/accuracy.md): a row's result does not depend on threads, batch neighbours,
- * layout, strides, alignment or paging. One logical problem is laid out in many ways; memcmp decides. */
+/* The same-bits promise (docs/accuracy.md): a row's result does not depend on threads, batch
+ * neighbours, layout, strides, alignment or paging. One logical problem is laid out in many ways;
+ * memcmp decides. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,7 +16,8 @@
 #include "base/half.h"
 #include "fattn/fattn.h"
 
-/* A problem without a layout. Element (b, h, s, d) of an operand is at ((b*heads + h)*rows + s)*cols + d. */
+/* A problem without a layout. Element (b, h, s, d) of an operand is at ((b*heads + h)*rows +
+ * s)*cols + d. */
 typedef struct logical {
     const char *op;
     int64_t b, n, nkv, sq, skv, d, dv, mode, pre, next;
@@ -26,10 +28,10 @@ typedef struct logical {
 /* How it is laid out this time. */
 typedef struct variant {
     const char *layout;
-    int64_t gap;        /* unused elements after each innermost row; shifts alignment too */
-    int64_t block_size; /* 0 = not paged */
+    int64_t gap;         /* unused elements after each innermost row; shifts alignment too */
+    int64_t block_size;  /* 0 = not paged */
     bool blocks_by_head; /* BnNBsD instead of BnBsH */
-    int64_t only;       /* -1 = all sequences, else this one alone */
+    int64_t only;        /* -1 = all sequences, else this one alone */
     int threads;
 } variant;
 
@@ -40,8 +42,8 @@ typedef struct operand {
 } operand;
 
 typedef struct result {
-    char *out;       /* logical order */
-    float *lse;      /* or max then sum */
+    char *out;  /* logical order */
+    float *lse; /* or max then sum */
     size_t out_bytes, lse_count;
 } result;
 
@@ -63,11 +65,14 @@ static float value_at(uint32_t id, int64_t b, int64_t h, int64_t s, int64_t d)
 
 static void put(char *memory, fattn_dtype dtype, int64_t at, float x)
 {
-    if (dtype == FATTN_F32) ((float *)(void *)memory)[at] = x;
-    else ((uint16_t *)(void *)memory)[at] = dtype == FATTN_F16 ? half_to_f16(x) : half_to_bf16(x);
+    if (dtype == FATTN_F32)
+        ((float *)(void *)memory)[at] = x;
+    else
+        ((uint16_t *)(void *)memory)[at] = dtype == FATTN_F16 ? half_to_f16(x) : half_to_bf16(x);
 }
 
-/* Lays out b x h x s x d elements in the order of `letters` (H = N and D in one axis, T = B and S). */
+/* Lays out b x h x s x d elements in the order of `letters` (H = N and D in one axis, T = B and S).
+ */
 static operand operand_new(const char *letters, fattn_dtype dtype, int64_t b, int64_t h, int64_t s,
                            int64_t d, int64_t gap)
 {
@@ -100,8 +105,8 @@ static operand operand_new(const char *letters, fattn_dtype dtype, int64_t b, in
     return o;
 }
 
-static void operand_fill(operand *o, uint32_t id, fattn_dtype dtype, int64_t b0, int64_t b, int64_t h,
-                         int64_t s, int64_t d)
+static void operand_fill(operand *o, uint32_t id, fattn_dtype dtype, int64_t b0, int64_t b,
+                         int64_t h, int64_t s, int64_t d)
 {
     for (int64_t i = 0; i < b; i++)
         for (int64_t j = 0; j < h; j++)
@@ -142,7 +147,8 @@ static fattn_context *context_of(const char *isa, int threads)
 static bool training(const logical *p) { return strcmp(p->op, "fusion_attention") == 0; }
 
 /* Where statistic `which` (0, 1) of (b, h, i) stands. */
-static float stat_of(const logical *p, bool packed, const float *stats, int64_t i, int64_t h, int64_t s)
+static float stat_of(const logical *p, bool packed, const float *stats, int64_t i, int64_t h,
+                     int64_t s)
 {
     const int64_t step = training(p) ? 8 : 1;
     if (packed && !training(p)) return stats[(i * p->sq + s) * p->n + h];
@@ -275,7 +281,8 @@ static result collect(const layout_run *r)
             for (int64_t s = 0; s < p->sq; s++) {
                 const int64_t row = i * r->out.b + h * r->out.h + s * r->out.s;
                 for (int64_t c = 0; c < p->dv; c++, at += size)
-                    memcpy(at, (char *)r->out.tensor.data + (size_t)(row + c * r->out.d) * size, size);
+                    memcpy(at, (char *)r->out.tensor.data + (size_t)(row + c * r->out.d) * size,
+                           size);
                 *lse++ = stat_of(p, r->packed, r->first, i, h, s);
                 *lse++ = training(p) ? stat_of(p, r->packed, r->second, i, h, s) : 0;
             }
@@ -287,7 +294,8 @@ static result run(const logical *p, const variant *v, const char *isa)
 {
     layout_run r = run_new(p, v);
     fattn_context *context = context_of(isa, v->threads);
-    const fattn_status status = training(p) ? call_training(&r, context) : call_inference(&r, context);
+    const fattn_status status =
+        training(p) ? call_training(&r, context) : call_inference(&r, context);
     if (status != FATTN_OK) print_message("%s: %s\n", v->layout, fattn_error_message());
     assert_int_equal(status, FATTN_OK);
     const result all = collect(&r);
@@ -307,11 +315,12 @@ static void assert_same(const logical *p, const variant *v, const char *isa, con
         memcmp(all->out + skip * r->out_bytes, r->out, r->out_bytes) == 0 &&
         memcmp(all->lse + skip * r->lse_count, r->lse, r->lse_count * sizeof *r->lse) == 0;
     if (!same)
-        print_message("%s %s b=%d n=%d/%d sq=%d skv=%d d=%d/%d mode=%d dtype=%s: layout %s gap %d block %d "
-                      "by_head %d only %d threads %d differs\n",
-                      isa, p->op, (int)p->b, (int)p->n, (int)p->nkv, (int)p->sq, (int)p->skv, (int)p->d,
-                      (int)p->dv, (int)p->mode, fattn_dtype_name(p->dtype), v->layout, (int)v->gap,
-                      (int)v->block_size, v->blocks_by_head, (int)v->only, v->threads);
+        print_message(
+            "%s %s b=%d n=%d/%d sq=%d skv=%d d=%d/%d mode=%d dtype=%s: layout %s gap %d block %d "
+            "by_head %d only %d threads %d differs\n",
+            isa, p->op, (int)p->b, (int)p->n, (int)p->nkv, (int)p->sq, (int)p->skv, (int)p->d,
+            (int)p->dv, (int)p->mode, fattn_dtype_name(p->dtype), v->layout, (int)v->gap,
+            (int)v->block_size, v->blocks_by_head, (int)v->only, v->threads);
     assert_true(same);
 }
 
@@ -364,13 +373,13 @@ static void inference_is_the_same_bits(void **state)
 {
     (void)state;
     static const variant variants[] = {
-        {"BNSD", 0, 0, false, -1, 1},    {"BNSD", 0, 0, false, -1, 2},  {"BNSD", 0, 0, false, -1, 7},
-        {"BNSD", 3, 0, false, -1, 2},    {"BSND", 0, 0, false, -1, 3},  {"BSND", 1, 0, false, -1, 2},
-        {"BSH", 0, 0, false, -1, 2},     {"BSH", 5, 0, false, -1, 1},   {"TND", 0, 0, false, -1, 2},
-        {"BNSD", 0, 0, false, 1, 2},     {"BSND", 0, 0, false, 0, 1},   {"TND", 2, 0, false, 1, 2},
-        {"BSH", 0, 16, false, -1, 2},    {"BNSD", 0, 16, true, -1, 2},  {"BNSD", 1, 5, true, -1, 3},
-        {"BSND", 0, 64, false, -1, 1},   {"BSH", 0, 1000, false, 1, 2}, {"BNSD", 0, 128, false, 0, 2},
-        {"TND", 0, 16, true, -1, 2},     {"TND", 0, 33, false, 1, 1},   {"BNSD", 0, 1, true, -1, 2},
+        {"BNSD", 0, 0, false, -1, 1},  {"BNSD", 0, 0, false, -1, 2},  {"BNSD", 0, 0, false, -1, 7},
+        {"BNSD", 3, 0, false, -1, 2},  {"BSND", 0, 0, false, -1, 3},  {"BSND", 1, 0, false, -1, 2},
+        {"BSH", 0, 0, false, -1, 2},   {"BSH", 5, 0, false, -1, 1},   {"TND", 0, 0, false, -1, 2},
+        {"BNSD", 0, 0, false, 1, 2},   {"BSND", 0, 0, false, 0, 1},   {"TND", 2, 0, false, 1, 2},
+        {"BSH", 0, 16, false, -1, 2},  {"BNSD", 0, 16, true, -1, 2},  {"BNSD", 1, 5, true, -1, 3},
+        {"BSND", 0, 64, false, -1, 1}, {"BSH", 0, 1000, false, 1, 2}, {"BNSD", 0, 128, false, 0, 2},
+        {"TND", 0, 16, true, -1, 2},   {"TND", 0, 33, false, 1, 1},   {"BNSD", 0, 1, true, -1, 2},
     };
     for (const char *const *isa = isa_available_names(); *isa; isa++)
         for (int c = 0; c < COUNT(infer_cases); c++)

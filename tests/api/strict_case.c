@@ -17,7 +17,8 @@ strict_case *strict_case_new(const char *op)
     return c;
 }
 
-/* ---- outputs ------------------------------------------------------------------------------------- */
+/* ---- outputs
+ * ------------------------------------------------------------------------------------- */
 
 static const fattn_tensor **tensor_field(strict_case *c, int i)
 {
@@ -39,7 +40,8 @@ static fattn_status allocate(strict_case *c, fattn_context *context)
         if (c->op->fields[i].kind == FATTN_FIELD_TENSOR_OUT) *tensor_field(&bare, i) = NULL;
     const fattn_status status = c->op->shapes(context, &bare.a, shapes);
     for (int i = 0; status == FATTN_OK && i < c->op->n_fields; i++)
-        if (c->op->fields[i].kind == FATTN_FIELD_TENSOR_OUT) *tensor_field(c, i) = tensor_like(&shapes[n++]);
+        if (c->op->fields[i].kind == FATTN_FIELD_TENSOR_OUT)
+            *tensor_field(c, i) = tensor_like(&shapes[n++]);
     return status;
 }
 
@@ -55,7 +57,8 @@ static unsigned long checksum(strict_case *c)
     return sum;
 }
 
-/* ---- one row ------------------------------------------------------------------------------------- */
+/* ---- one row
+ * ------------------------------------------------------------------------------------- */
 
 static const strict_row *row_of(const char *id)
 {
@@ -74,7 +77,8 @@ static void expect_code(const strict_test *t)
 {
     char end[64];
     const char *sentence = fattn_error_message();
-    const size_t n = (size_t)snprintf(end, sizeof end, " [device error %s]", t->code), all = strlen(sentence);
+    const size_t n = (size_t)snprintf(end, sizeof end, " [device error %s]", t->code),
+                 all = strlen(sentence);
     if (all < n || strcmp(sentence + all - n, end) != 0)
         fail_msg("%s (%s): the sentence does not end with%s: %s", t->id, t->change, end, sentence);
     if (strstr(sentence, "[device error ") != sentence + all - n + 1)
@@ -137,7 +141,8 @@ static void by_default(const strict_test *t)
     expect_right(c, t);
     if (is_edge(t)) return;
     if (strcmp(t->by_default, "computes") != 0) {
-        if (!warned_of(t->by_default)) fail_msg("%s (%s): no warning %s", t->id, t->change, t->by_default);
+        if (!warned_of(t->by_default))
+            fail_msg("%s (%s): no warning %s", t->id, t->change, t->by_default);
     } else if (warnings() != 0) {
         fail_msg("%s (%s): warns by default", t->id, t->change);
     }
@@ -154,7 +159,8 @@ static void one_row(void **state)
     harness_reset();
 }
 
-/* ---- the whole table ----------------------------------------------------------------------------- */
+/* ---- the whole table
+ * ----------------------------------------------------------------------------- */
 
 static const char *default_of(const strict_row *row)
 {
@@ -172,9 +178,11 @@ static void every_row_has_a_test(void **state)
             found += strcmp(the_tests[k].id, row->id) == 0 && !is_edge(&the_tests[k]);
         if (found == 0) fail_msg("%s: no test", row->id);
         for (int k = 0; k < i; k++)
-            if (strcmp(the_table->rows[k].id, row->id) == 0) fail_msg("%s: twice in the table", row->id);
+            if (strcmp(the_table->rows[k].id, row->id) == 0)
+                fail_msg("%s: twice in the table", row->id);
         if (!row->code && !row->does) fail_msg("%s: the device does nothing", row->id);
-        if (row->by_default == DEFAULT_WARNS && !row->warns) fail_msg("%s: no place that warns", row->id);
+        if (row->by_default == DEFAULT_WARNS && !row->warns)
+            fail_msg("%s: no place that warns", row->id);
     }
 }
 
@@ -227,7 +235,8 @@ int strict_main(const strict_table *table, const strict_test *tests, int n_tests
         strict_test *copy = malloc(sizeof *copy);
         if (!copy) return 1;
         *copy = tests[i];
-        all[i] = (struct CMUnitTest){.name = tests[i].id, .test_func = one_row, .initial_state = copy};
+        all[i] =
+            (struct CMUnitTest){.name = tests[i].id, .test_func = one_row, .initial_state = copy};
     }
     all[n_tests] = (struct CMUnitTest)cmocka_unit_test(every_row_has_a_test);
     all[n_tests + 1] = (struct CMUnitTest)cmocka_unit_test(table_and_tests_agree);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* strict_case.h — one test for every row of the strict tables (src/api/strict.h): a call that the device takes,
- * then one change that breaks exactly this row. Strict must refuse it with the device's code and touch no
- * output; beside it stands what the default behaviour does with the same call. */
+/* strict_case.h — one test for every row of the strict tables (src/api/strict.h): a call that the
+ * device takes, then one change that breaks exactly this row. Strict must refuse it with the
+ * device's code and touch no output; beside it stands what the default behaviour does with the same
+ * call. */
 #ifndef FATTN_TESTS_API_STRICT_CASE_H
 #define FATTN_TESTS_API_STRICT_CASE_H
 
@@ -23,8 +24,8 @@ typedef struct strict_case {
 } strict_case;
 
 /* `code`: the device's, or "" (it computes), or the place of the warning that strict gives.
- * `by_default`: "computes", "refuses", the place that warns, or "refuses too" where the default computes what
- * breaks the row, but not this. Both "legal": see EDGE. */
+ * `by_default`: "computes", "refuses", the place that warns, or "refuses too" where the default
+ * computes what breaks the row, but not this. Both "legal": see EDGE. */
 typedef struct strict_test {
     const char *id, *code, *by_default;
     fattn_status status;
@@ -40,8 +41,9 @@ strict_case *strict_case_new(const char *op);
 /* Runs every test and compares the list with the table. */
 int strict_main(const strict_table *table, const strict_test *tests, int n_tests);
 
-/* For a .def file of ROW(id, code, by_default, status, argument, made, change...): include it twice, around
- * two definitions of ROW. EDGE is a call just inside the rule: both modes take it, strict without a warning. */
+/* For a .def file of ROW(id, code, by_default, status, argument, made, change...): include it
+ * twice, around two definitions of ROW. EDGE is a call just inside the rule: both modes take it,
+ * strict without a warning. */
 #define EDGE(id, made, ...) ROW(id, "legal", "legal", OK, "", made, __VA_ARGS__)
 #define STRICT_NAME2(line, what) what##line
 #define STRICT_NAME(line, what) STRICT_NAME2(line, what)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* docs/strict.md holds the strict tables as they are in the code. With --write the program stores them there. */
+/* docs/strict.md holds the strict tables as they are in the code. With --write the program stores
+ * them there. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,7 +39,8 @@ static void put(text *t, const char *format, ...)
 
 static void put_row(text *t, const strict_row *row)
 {
-    put(t, "| `%s` | %s | %s | %s | ", row->id, row->rule, row->section, row->code ? row->code : row->does);
+    put(t, "| `%s` | %s | %s | %s | ", row->id, row->rule, row->section,
+        row->code ? row->code : row->does);
     if (row->by_default == DEFAULT_WARNS)
         put(t, "warns: `%s` |\n", row->warns);
     else
@@ -71,8 +73,9 @@ static char *renewed(const char *old)
         snprintf(head, sizeof head, "<!-- table %s -->\n", strict_tables[i]->id);
         const char *from = strstr(old, head), *end = from ? strstr(from, "<!-- end -->") : NULL;
         if (!end) {
-            printf("docs/strict.md: no \"%.*s\" ... \"<!-- end -->\", in the order of strict_tables\n",
-                   (int)strlen(head) - 1, head);
+            printf(
+                "docs/strict.md: no \"%.*s\" ... \"<!-- end -->\", in the order of strict_tables\n",
+                (int)strlen(head) - 1, head);
             free(t.data);
             return NULL;
         }
@@ -108,7 +111,8 @@ int main(int argc, char **argv)
     else if (fresh)
         status = strcmp(old, fresh) != 0;
     if (fresh && status != 0)
-        printf("docs/strict.md: its tables are not those of src/api/strict_*.c; run test_api_strict_docs --write\n");
+        printf("docs/strict.md: its tables are not those of src/api/strict_*.c; run "
+               "test_api_strict_docs --write\n");
     free(old);
     free(fresh);
     return status;

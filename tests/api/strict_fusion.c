@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The rows of strict_fusion.c (spec fusion-attention 3.2, 4.4, 4.5, 9, 11.2), one or more cases each. */
+/* The rows of strict_fusion.c (spec fusion-attention 3.2, 4.4, 4.5, 9, 11.2), one or more cases
+ * each. */
 #include "api/fusion_case.h"
 #include "api/strict_case.h"
 
@@ -52,7 +53,8 @@ static void lengths(args *a, int q, int k)
     const int n = q > 100 ? 1 : 4, d = q > 100 ? 1 : 4;
     a->head_num = n;
     a->query = NEW(3, 3 * q, n, d), a->key = NEW(3, 3 * k, (n + 1) / 2, d), a->value = a->key;
-    a->actual_seq_qlen = list_of(3, q, 2 * q, 3 * q), a->actual_seq_kvlen = list_of(3, k, 2 * k, 3 * k);
+    a->actual_seq_qlen = list_of(3, q, 2 * q, 3 * q),
+    a->actual_seq_kvlen = list_of(3, k, 2 * k, 3 * k);
 }
 
 /* With the mask that the mode takes, and tokens that no rule minds. */
@@ -112,7 +114,8 @@ static strict_case *prefixed5(void)
     return c;
 }
 
-/* Three sequences of 3 queries and 4 keys, that many tokens behind them, mode 1 with a mask for one. */
+/* Three sequences of 3 queries and 4 keys, that many tokens behind them, mode 1 with a mask for
+ * one. */
 static strict_case *tailed(int tokens)
 {
     strict_case *c =
@@ -150,7 +153,8 @@ static void rope_in(args *a, fattn_dtype dtype, int d, int dr)
 {
     a->query = tensor_new(dtype, 1, 3, 9, 4, d), a->key = tensor_new(dtype, 2, 3, 12, 2, d);
     a->value = tensor_new(dtype, 3, 3, 12, 2, d);
-    a->query_rope = tensor_new(dtype, 4, 3, 9, 4, dr), a->key_rope = tensor_new(dtype, 5, 3, 12, 2, dr);
+    a->query_rope = tensor_new(dtype, 4, 3, 9, 4, dr),
+    a->key_rope = tensor_new(dtype, 5, 3, 12, 2, dr);
 }
 
 static strict_case *rope(void)
@@ -165,7 +169,7 @@ static strict_case *rope(void)
 
 #define ROW(id, code, by_default, status, argument, made, ...)                                     \
     static strict_case *STRICT_NAME(__LINE__, make_)(void) { return made; }                        \
-    static void STRICT_NAME(__LINE__, spoil_)(strict_case *c)                                      \
+    static void STRICT_NAME(__LINE__, spoil_)(strict_case * c)                                     \
     {                                                                                              \
         args *a = &c->a.fusion;                                                                    \
         __VA_ARGS__;                                                                               \
@@ -177,8 +181,14 @@ enum { OK = FATTN_OK, ARG = FATTN_E_ARG, SHAPE = FATTN_E_SHAPE, DTYPE = FATTN_E_
 
 static const strict_test tests[] = {
 #define ROW(id, code, by_default, status, argument, made, ...)                                     \
-    {id, code, by_default, (fattn_status)status, argument, STRICT_NAME(__LINE__, make_),           \
-     STRICT_NAME(__LINE__, spoil_), #__VA_ARGS__},
+    {id,                                                                                           \
+     code,                                                                                         \
+     by_default,                                                                                   \
+     (fattn_status)status,                                                                         \
+     argument,                                                                                     \
+     STRICT_NAME(__LINE__, make_),                                                                 \
+     STRICT_NAME(__LINE__, spoil_),                                                                \
+     #__VA_ARGS__},
 #include "api/strict_fusion.def"
 #undef ROW
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The rows of strict_infer.c (spec inference 1.4, 1.7, 1.8, 2, 3, 5, 10, 11), one or more cases each. The calls
- * that are spoilt are as the device takes them: 16 bits, head dims and block sizes of its kernels. */
+/* The rows of strict_infer.c (spec inference 1.4, 1.7, 1.8, 2, 3, 5, 10, 11), one or more cases
+ * each. The calls that are spoilt are as the device takes them: 16 bits, head dims and block sizes
+ * of its kernels. */
 #include "api/infer_case.h"
 #include "api/strict_case.h"
 
@@ -25,7 +26,8 @@ typedef fattn_fused_infer_attention_score_v2_args args2;
 #define ROPE(a) (a)->query_rope = NEW(4, 2, 6, 4, 64), (a)->key_rope = NEW(4, 2, 8, 2, 64)
 #define REPAGE(a, rows) (a)->block_size = (rows), (a)->key = (a)->value = NEW(3, 8, rows, 32)
 
-/* ---- calls that the device takes ----------------------------------------------------------------- */
+/* ---- calls that the device takes
+ * ----------------------------------------------------------------- */
 
 static strict_case *of(const infer_case *from)
 {
@@ -78,7 +80,8 @@ static strict_case *incre(const char *layout)
 
 static strict_case *packed(int q, int k)
 {
-    return of(packed_infer(FUSED, FATTN_F16, 3, (int[]){q, q, q}, (int[]){k, k, k}, 0, 4, 2, 64, 64));
+    return of(
+        packed_infer(FUSED, FATTN_F16, 3, (int[]){q, q, q}, (int[]){k, k, k}, 0, 4, 2, 64, 64));
 }
 
 static strict_case *packed_causal(int q, int k)
@@ -168,7 +171,8 @@ static strict_case *listed(int n)
     return c;
 }
 
-/* ---- absorbed decode ------------------------------------------------------------------------------ */
+/* ---- absorbed decode
+ * ------------------------------------------------------------------------------ */
 
 static void mla_cache(args *a, int rows, int nkv, int d, int dr)
 {
@@ -234,7 +238,8 @@ static strict_case *mla_packed(void)
     return c;
 }
 
-/* ---- version 2 ------------------------------------------------------------------------------------ */
+/* ---- version 2
+ * ------------------------------------------------------------------------------------ */
 
 static strict_case *second(const args *from)
 {
@@ -242,7 +247,8 @@ static strict_case *second(const args *from)
     args2 *v = &c->a.fused2;
     v->query = from->query, v->key = from->key, v->value = from->value;
     v->query_rope = from->query_rope, v->key_rope = from->key_rope;
-    v->actual_seq_qlen = from->actual_seq_lengths, v->actual_seq_kvlen = from->actual_seq_lengths_kv;
+    v->actual_seq_qlen = from->actual_seq_lengths,
+    v->actual_seq_kvlen = from->actual_seq_lengths_kv;
     v->block_table = from->block_table, v->block_size = from->block_size;
     v->num_query_heads = from->num_heads, v->num_key_value_heads = from->num_key_value_heads;
     v->softmax_scale = from->scale, v->input_layout = from->input_layout;
@@ -265,7 +271,8 @@ static strict_case *tree(void)
     return c;
 }
 
-/* ---- large sizes in little memory ------------------------------------------------------------------ */
+/* ---- large sizes in little memory
+ * ------------------------------------------------------------------ */
 
 static const fattn_tensor *repeated(fattn_tensor *t, int axis, int64_t extent)
 {
@@ -281,18 +288,21 @@ static void long_keys(args *a, int sq, int64_t rows)
     a->actual_seq_lengths_kv = list_of(1, 1);
 }
 
-/* A query with one key, and a sequence without queries: that many keys of 128 + 64 columns together, and values of
- * 512, the widest. Only with rope parts no rule on head dims comes first. */
+/* A query with one key, and a sequence without queries: that many keys of 128 + 64 columns
+ * together, and values of 512, the widest. Only with rope parts no rule on head dims comes first.
+ */
 static void wide_values(args *a, int keys)
 {
     a->num_heads = a->num_key_value_heads = 1;
     a->query = NEW(3, 1, 1, 128), a->query_rope = NEW(3, 1, 1, 64);
-    a->key = repeated(NEW(3, 1, 1, 128), 0, keys), a->key_rope = repeated(NEW(3, 1, 1, 64), 0, keys);
+    a->key = repeated(NEW(3, 1, 1, 128), 0, keys),
+    a->key_rope = repeated(NEW(3, 1, 1, 64), 0, keys);
     a->value = repeated(NEW(3, 1, 1, 512), 0, keys);
     a->actual_seq_lengths = list_of(2, 1, 1), a->actual_seq_lengths_kv = list_of(2, 1, keys);
 }
 
-/* The same behind a block table: blocks of 512 rows in the memory of one; the second entry has one key. */
+/* The same behind a block table: blocks of 512 rows in the memory of one; the second entry has one
+ * key. */
 static void long_cache(args *a, int keys)
 {
     const int columns = (keys + 511) / 512, blocks = columns + 1;
@@ -328,18 +338,16 @@ static void many(args *a, int n, int64_t tokens)
     a->num_heads = a->num_key_value_heads = 1;
     a->query = repeated(NEW(3, 1, 1, 64), 0, tokens);
     a->key = a->value = repeated(NEW(3, 1, 1, 64), 0, n);
-    a->actual_seq_lengths = (fattn_int_array){q, n}, a->actual_seq_lengths_kv = (fattn_int_array){k, n};
+    a->actual_seq_lengths = (fattn_int_array){q, n},
+    a->actual_seq_lengths_kv = (fattn_int_array){k, n};
 }
 
 /* The cache as [blocks, rows, Nkv, D]. */
-static void split_heads(args *a)
-{
-    a->key = a->value = NEW(4, 8, 16, 2, 16);
-}
+static void split_heads(args *a) { a->key = a->value = NEW(4, 8, 16, 2, 16); }
 
 #define ROW(id, code, by_default, status, argument, made, ...)                                     \
     static strict_case *STRICT_NAME(__LINE__, make_)(void) { return made; }                        \
-    static void STRICT_NAME(__LINE__, spoil_)(strict_case *c)                                      \
+    static void STRICT_NAME(__LINE__, spoil_)(strict_case * c)                                     \
     {                                                                                              \
         args *a = &c->a.fused;                                                                     \
         args2 *v = &c->a.fused2;                                                                   \
@@ -355,8 +363,14 @@ enum { OK = FATTN_OK, ARG = FATTN_E_ARG, SHAPE = FATTN_E_SHAPE, DTYPE = FATTN_E_
 
 static const strict_test tests[] = {
 #define ROW(id, code, by_default, status, argument, made, ...)                                     \
-    {id, code, by_default, (fattn_status)status, argument, STRICT_NAME(__LINE__, make_),           \
-     STRICT_NAME(__LINE__, spoil_), #__VA_ARGS__},
+    {id,                                                                                           \
+     code,                                                                                         \
+     by_default,                                                                                   \
+     (fattn_status)status,                                                                         \
+     argument,                                                                                     \
+     STRICT_NAME(__LINE__, make_),                                                                 \
+     STRICT_NAME(__LINE__, spoil_),                                                                \
+     #__VA_ARGS__},
 #include "api/strict_infer.def"
 #undef ROW
 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The rows of strict_small.c (spec inference 12, 13, fusion-attention 10), one or more cases each. */
+/* The rows of strict_small.c (spec inference 12, 13, fusion-attention 10), one or more cases each.
+ */
 #include "api/strict_case.h"
 
 static fattn_tensor *ints(int rank, int a, ...)
@@ -78,7 +79,7 @@ static strict_case *ring(const char *layout, int d)
 
 #define ROW(id, code, by_default, status, argument, made, ...)                                     \
     static strict_case *STRICT_NAME(__LINE__, make_)(void) { return made; }                        \
-    static void STRICT_NAME(__LINE__, spoil_)(strict_case *c)                                      \
+    static void STRICT_NAME(__LINE__, spoil_)(strict_case * c)                                     \
     {                                                                                              \
         fattn_advance_step_flashattn_args *s = &c->a.step;                                         \
         fattn_attention_update_args *u = &c->a.update;                                             \
@@ -97,8 +98,14 @@ static strict_case *ring(const char *layout, int d)
 enum { OK = FATTN_OK, ARG = FATTN_E_ARG, SHAPE = FATTN_E_SHAPE, DTYPE = FATTN_E_DTYPE };
 
 #define ROW(id, code, by_default, status, argument, made, ...)                                     \
-    {id, code, by_default, (fattn_status)status, argument, STRICT_NAME(__LINE__, make_),           \
-     STRICT_NAME(__LINE__, spoil_), #__VA_ARGS__},
+    {id,                                                                                           \
+     code,                                                                                         \
+     by_default,                                                                                   \
+     (fattn_status)status,                                                                         \
+     argument,                                                                                     \
+     STRICT_NAME(__LINE__, make_),                                                                 \
+     STRICT_NAME(__LINE__, spoil_),                                                                \
+     #__VA_ARGS__},
 static const strict_test step_tests[] = {
 #include "api/strict_small.def"
 };

@@ -62,8 +62,10 @@ static void one_statistic_alone_can_be_verified(void **state)
     (void)state;
     for (int only_sum = 0; only_sum < 2; only_sum++) {
         call_case *c = case_new(1);
-        if (only_sum) c->args.softmax_max = NULL;
-        else c->args.softmax_sum = NULL;
+        if (only_sum)
+            c->args.softmax_max = NULL;
+        else
+            c->args.softmax_sum = NULL;
         assert_int_equal(fattn_fusion_attention(NULL, &c->args), FATTN_OK);
         const fattn_verify_report report = report_of(c);
         assert_true(report.passed);
@@ -131,7 +133,8 @@ static void each_output_has_its_figures(void **state)
     assert_true(fabs(out->max_rel - off / (fabs(out->worst_exact) + 1e-7)) < 1e-9 * out->max_rel);
     assert_true(fabs(out->rms / (off / sqrt(Q_ELEMENTS)) - 1) < 1e-6);
     assert_true(fabs(out->worst - off / out->worst_bound) < 1e-9 * out->worst);
-    assert_true(out->mean_rel >= out->max_rel / Q_ELEMENTS && out->mean_rel < 2 * out->max_rel / Q_ELEMENTS);
+    assert_true(out->mean_rel >= out->max_rel / Q_ELEMENTS &&
+                out->mean_rel < 2 * out->max_rel / Q_ELEMENTS);
     assert_true(out->cosine > 0.99 && out->cosine < 1);
     assert_true(out->correctly_rounded > 0 && out->correctly_rounded < 1);
     const int64_t place[] = {1, 2, 60, 7};
@@ -206,8 +209,8 @@ static void refused_as_the_call_is(void **state)
     char said[1024];
     snprintf(said, sizeof said, "%s", fattn_error_message());
     assert_int_not_equal(status, FATTN_OK);
-    assert_int_equal(fattn_verify(context, fattn_operator_find("fusion_attention"), &c->args, &report),
-                     status);
+    assert_int_equal(
+        fattn_verify(context, fattn_operator_find("fusion_attention"), &c->args, &report), status);
     assert_string_equal(fattn_error_message(), said);
     fattn_context_destroy(context);
     free(c);

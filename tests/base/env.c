@@ -29,7 +29,7 @@ static void in_child(const char *setting, int (*body)(void))
     if (child == 0) {
         char text[256], *rest;
         const char *all[] = {"FATTN_ISA", "FATTN_BACKEND", "FATTN_THREADS", "FATTN_STRICT",
-                             "FATTN_LOG", "FATTN_LANG", "FATTN_DUMP_DIR"};
+                             "FATTN_LOG", "FATTN_LANG",    "FATTN_DUMP_DIR"};
         for (int i = 0; i < 7; i++) unsetenv(all[i]);
         snprintf(text, sizeof text, "%s", setting);
         for (char *pair = strtok_r(text, " ", &rest); pair; pair = strtok_r(NULL, " ", &rest)) {
@@ -185,7 +185,8 @@ static int body_dump(void)
 static int body_bad_log(void)
 {
     if (body_bad()) return 1;
-    EXPECT(strstr(fattn_error_message(), "FATTN_LOG") && strstr(fattn_error_message(), "0, 1, plan, call"));
+    EXPECT(strstr(fattn_error_message(), "FATTN_LOG") &&
+           strstr(fattn_error_message(), "0, 1, plan, call"));
     return 0;
 }
 
@@ -268,9 +269,10 @@ static void test_switches(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_unset), cmocka_unit_test(test_language),       cmocka_unit_test(test_set),
-        cmocka_unit_test(test_option_wins), cmocka_unit_test(test_bad),
-        cmocka_unit_test(test_switches), cmocka_unit_test(test_log_words),
+        cmocka_unit_test(test_unset),     cmocka_unit_test(test_language),
+        cmocka_unit_test(test_set),       cmocka_unit_test(test_option_wins),
+        cmocka_unit_test(test_bad),       cmocka_unit_test(test_switches),
+        cmocka_unit_test(test_log_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -122,7 +122,8 @@ static void test_held_until_settled(void **state)
     fattn_context_destroy(context);
 }
 
-/* What a call inside a held one says goes to the outer list; a released list may be said later, or never. */
+/* What a call inside a held one says goes to the outer list; a released list may be said later, or
+ * never. */
 static void test_lists_inside_lists(void **state)
 {
     (void)state;
@@ -156,7 +157,8 @@ static void test_what_has_no_room_comes_later(void **state)
     warn_reset();
     for (int round = 1; round <= 2; round++) {
         warn_hold(&list);
-        for (int i = 0; i < WARN_HELD_MAX + 1; i++) context_warn(context, (warn_place)i, "place %d", i);
+        for (int i = 0; i < WARN_HELD_MAX + 1; i++)
+            context_warn(context, (warn_place)i, "place %d", i);
         warn_settle(&list, context, FATTN_OK);
         assert_int_equal(h.count, round == 1 ? WARN_HELD_MAX : WARN_HELD_MAX + 1);
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* messages.c — the language of sentences, the page behind them, and cutting between characters. That the
- * table holds every sentence of the code is checked by messages.py. */
+/* messages.c — the language of sentences, the page behind them, and cutting between characters.
+ * That the table holds every sentence of the code is checked by messages.py. */
 #include "cm.h"
 
 #include <stdlib.h>
@@ -46,7 +46,8 @@ static void chinese_on_request(void **state)
     (void)state;
     message_set_language(LANGUAGE_CHINESE);
     error_set(FATTN_E_ARG, "block_size: %lld is not positive", -3LL);
-    assert_string_equal(fattn_error_message(), "block_size：-3 不是正数 (docs/calls.md#decode-steps)");
+    assert_string_equal(fattn_error_message(),
+                        "block_size：-3 不是正数 (docs/calls.md#decode-steps)");
     error_set(FATTN_E_ARG, "a sentence that no table knows: %d", 7);
     assert_string_equal(fattn_error_message(), "a sentence that no table knows: 7");
 }
@@ -83,7 +84,8 @@ static void parts(void **state)
     assert_null(message_find(""));
 }
 
-/* What a sentence is given as a part is in its language, too: the help of a parameter, and a clause. */
+/* What a sentence is given as a part is in its language, too: the help of a parameter, and a
+ * clause. */
 static void sentences_are_of_one_language(void **state)
 {
     (void)state;

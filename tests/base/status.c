@@ -95,7 +95,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_sentence),
-        cmocka_unit_test(test_long_sentence_is_cut), cmocka_unit_test(test_appended),
+        cmocka_unit_test(test_long_sentence_is_cut),
+        cmocka_unit_test(test_appended),
         cmocka_unit_test(test_one_buffer_per_thread),
         cmocka_unit_test(test_macros),
     };

@@ -36,7 +36,8 @@ static const char *of_double(double value)
 static void test_numbers_read_back(void **state)
 {
     (void)state;
-    const double values[] = {0, -0.0, 1, 0.1, 1.0 / 3, 1e300, 5e-324, -2.5e-7, 123456789.0, INFINITY};
+    const double values[] = {0,     -0.0,   1,       0.1,         1.0 / 3,
+                             1e300, 5e-324, -2.5e-7, 123456789.0, INFINITY};
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++)
         assert_true(strtod(of_double(values[i]), NULL) == values[i]);
     assert_string_equal(of_double(0.1), "0.1");

@@ -79,7 +79,8 @@ static void check_lines(const bench_row *row)
         line_error error = {.text = ""};
         problem_line *line = line_parse(text, &error);
         if (!line) fail_msg("%s: %s", row->name, error.text);
-        if (line_shapes(line, NULL) != FATTN_OK) fail_msg("%s: %s", row->name, fattn_error_message());
+        if (line_shapes(line, NULL) != FATTN_OK)
+            fail_msg("%s: %s", row->name, fattn_error_message());
         const fattn_tensor *out = line_tensor_of(line, "attention_out", 0);
         int64_t count = 1;
         for (int a = 0; a < out->rank; a++) count *= out->shape[a];
@@ -95,9 +96,9 @@ static void test_serving(void **state)
 {
     (void)state;
     bench_row rows[BENCH_MAX_ROWS];
-    static const char *const names[] = {"serving-mix-p16", "serving-mix-p128",    "serving-tndmix",
-                                        "serving-leftpad", "serving-prefix",      "serving-nz",
-                                        "serving-mla-prefill", "serving-mla-decode"};
+    static const char *const names[] = {
+        "serving-mix-p16", "serving-mix-p128", "serving-tndmix",      "serving-leftpad",
+        "serving-prefix",  "serving-nz",       "serving-mla-prefill", "serving-mla-decode"};
     const int n = bench_rows("serving", rows);
     assert_int_equal(n, 8);
     for (int i = 0; i < n; i++) {

@@ -42,7 +42,8 @@ int main(void)
             return 1;
         }
     args.value = NULL;
-    if (fattn_fusion_attention(NULL, &args) == FATTN_OK || fattn_error_message()[0] == '\0') return 1;
+    if (fattn_fusion_attention(NULL, &args) == FATTN_OK || fattn_error_message()[0] == '\0')
+        return 1;
     puts("consumer: fine");
     return 0;
 }

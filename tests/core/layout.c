@@ -280,8 +280,8 @@ static void overlapping(void **state)
         int64_t strides[3];
         bool overlaps;
     } cases[] = {
-        {{12, 4, 1}, false}, {{1, 2, 6}, false},   {{1, 2, 5}, true},  {{-12, 4, -1}, false},
-        {{0, 4, 1}, true},   {{100, 4, 1}, false}, {{8, 4, 1}, true},  {{12, 3, 1}, true},
+        {{12, 4, 1}, false}, {{1, 2, 6}, false},   {{1, 2, 5}, true},   {{-12, 4, -1}, false},
+        {{0, 4, 1}, true},   {{100, 4, 1}, false}, {{8, 4, 1}, true},   {{12, 3, 1}, true},
         {{9, 4, 1}, true},   {{4, 8, 1}, false},   {{24, 8, 2}, false}, {{11, 4, 1}, true},
     };
     const int64_t shape[] = {2, 3, 4};
@@ -310,16 +310,11 @@ static void printing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(index_formulas),
-        cmocka_unit_test(given_strides),
-        cmocka_unit_test(strides_nobody_uses),
-        cmocka_unit_test(shapes),
-        cmocka_unit_test(sentences),
-        cmocka_unit_test(refused_tensors),
-        cmocka_unit_test(random_garbage),
-        cmocka_unit_test(contiguity),
-        cmocka_unit_test(overlapping),
-        cmocka_unit_test(printing),
+        cmocka_unit_test(index_formulas),      cmocka_unit_test(given_strides),
+        cmocka_unit_test(strides_nobody_uses), cmocka_unit_test(shapes),
+        cmocka_unit_test(sentences),           cmocka_unit_test(refused_tensors),
+        cmocka_unit_test(random_garbage),      cmocka_unit_test(contiguity),
+        cmocka_unit_test(overlapping),         cmocka_unit_test(printing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* view_span.c — where key j lies, in memory whose cells name themselves: random batches, packed rows, pages
- * and tensor lists, each row-major, head-major or in chunks, with and without a shared prefix. A span must
- * hold its rows, and end where the next one does not follow in its stride and nowhere else. */
+/* view_span.c — where key j lies, in memory whose cells name themselves: random batches, packed
+ * rows, pages and tensor lists, each row-major, head-major or in chunks, with and without a shared
+ * prefix. A span must hold its rows, and end where the next one does not follow in its stride and
+ * nowhere else. */
 #include "core/problem.h"
 
 #include <setjmp.h>
@@ -18,7 +19,8 @@ enum { SEQS = 3, HEADS = 2, KEYS = 24, CHUNK = 4, ROUNDS = 400, MAX_BLOCKS = 80 
 typedef enum order { ROWS_FIRST, HEADS_FIRST, CHUNKS, ORDERS } order;
 typedef enum place { BATCHES, PACKED, PAGES, LIST, PLACES } place;
 
-/* One tensor: [outer][row][head][d], [outer][head][row][d] or [outer][head][d / CHUNK][row][CHUNK]. */
+/* One tensor: [outer][row][head][d], [outer][head][row][d] or [outer][head][d / CHUNK][row][CHUNK].
+ */
 typedef struct tensor {
     order in;
     int64_t rows, d;
@@ -29,7 +31,8 @@ static int64_t cell_of(const tensor *t, int64_t outer, int64_t head, int64_t row
 {
     if (t->in == ROWS_FIRST) return ((outer * t->rows + row) * HEADS + head) * t->d + c;
     if (t->in == HEADS_FIRST) return ((outer * HEADS + head) * t->rows + row) * t->d + c;
-    return (((outer * HEADS + head) * (t->d / CHUNK) + c / CHUNK) * t->rows + row) * CHUNK + c % CHUNK;
+    return (((outer * HEADS + head) * (t->d / CHUNK) + c / CHUNK) * t->rows + row) * CHUNK +
+           c % CHUNK;
 }
 
 static fattn_part part_of(const tensor *t)
@@ -60,7 +63,8 @@ typedef struct world {
     fattn_ptrs ptrs;
     fattn_seq seqs[SEQS];
     int64_t table[MAX_BLOCKS], table_cols;
-    tensor own[3][SEQS], shared[2]; /* own: key part 0, key part 1, value; a list has one per entry */
+    tensor own[3][SEQS],
+        shared[2]; /* own: key part 0, key part 1, value; a list has one per entry */
     fattn_part list_parts[2][SEQS];
     fattn_tensor list_tensors[2][SEQS];
     const fattn_tensor *list[2][SEQS];
@@ -105,7 +109,8 @@ static void make_lengths(world *w, rng *r)
         const int64_t own = rng_between(r, 1, KEYS - w->p.shared_len);
         w->seqs[b] = (fattn_seq){.batch = w->where == PACKED ? 0 : b, .q_len = 1};
         w->seqs[b].kv_len = w->p.shared_len + own;
-        w->seqs[b].kv_row0 = w->where == PACKED ? row : rng_between(r, 0, KEYS - w->p.shared_len - own);
+        w->seqs[b].kv_row0 =
+            w->where == PACKED ? row : rng_between(r, 0, KEYS - w->p.shared_len - own);
         row += own;
     }
 }
@@ -129,10 +134,12 @@ static void make_operand(world *w, rng *r, int operand, int64_t outer, int64_t r
 {
     const order in = (order)rng_between(r, 0, ORDERS - 1);
     const int values = operand == 2;
-    fattn_view *view = values ? &w->p.v : &w->p.k, *common = values ? &w->p.v_shared : &w->p.k_shared;
+    fattn_view *view = values ? &w->p.v : &w->p.k,
+               *common = values ? &w->p.v_shared : &w->p.k_shared;
     for (int b = 0; b < SEQS; b++) {
         const bool used = b == 0 || w->where == LIST;
-        w->own[operand][b] = tensor_make(in, used ? outer : 0, rows + (w->where == LIST ? b : 0), d);
+        w->own[operand][b] =
+            tensor_make(in, used ? outer : 0, rows + (w->where == LIST ? b : 0), d);
         w->list_parts[values][b] = part_of(&w->own[operand][b]);
         w->list_tensors[values][b].data = w->own[operand][b].cells;
         w->list[values][b] = &w->list_tensors[values][b];
@@ -196,8 +203,8 @@ static void check_span(const world *w, int operand, int b, int64_t head, int64_t
     const fattn_span span =
         view_span(&w->p, &w->ptrs, &w->seqs[b], which, operand == 1, head, j, n);
     if (span.n != rows_left(w, b, j, n))
-        fail_msg("seed %d operand %d seq %d key %d: %d rows of %d", (int)w->seed, operand, b, (int)j,
-                 (int)span.n, (int)n);
+        fail_msg("seed %d operand %d seq %d key %d: %d rows of %d", (int)w->seed, operand, b,
+                 (int)j, (int)span.n, (int)n);
     for (int64_t i = 0; i < span.n; i++)
         for (int64_t c = 0; c < span.part->d; c++) {
             const float got =

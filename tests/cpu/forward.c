@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* forward.c — whole runs of the cpu backend against a naive double loop, every element inside the bound of
- * the contract: random lengths, bands, dense masks, biases, sinks, head ratios, head dims, layouts, pages
- * and dtypes, on every instruction set of this machine. */
+/* forward.c — whole runs of the cpu backend against a naive double loop, every element inside the
+ * bound of the contract: random lengths, bands, dense masks, biases, sinks, head ratios, head dims,
+ * layouts, pages and dtypes, on every instruction set of this machine. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -74,8 +74,9 @@ static void check_empty(const sample *s, int b, int64_t head, int64_t i)
     const float sum = sunk ? 1.0f : want->sum;
     const float lse = s->ptrs.lse[seq->lse_base + head * seq->lse_head_stride + i];
     if (s->ptrs.max[at] != max || s->ptrs.sum[at] != sum || lse != want->lse)
-        fail_msg("empty row %lld of seq %d head %lld: %g %g %g: %s", (long long)i, b, (long long)head,
-                 (double)s->ptrs.max[at], (double)s->ptrs.sum[at], (double)lse, sample_print(s));
+        fail_msg("empty row %lld of seq %d head %lld: %g %g %g: %s", (long long)i, b,
+                 (long long)head, (double)s->ptrs.max[at], (double)s->ptrs.sum[at], (double)lse,
+                 sample_print(s));
 }
 
 static void check_row(const sample *s, int b, int64_t head, int64_t i)

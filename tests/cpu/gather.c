@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* gather.c — tiles, runs and packed queries of random layouts, pages, parts and strides, against the
- * values they were stored from. */
+/* gather.c — tiles, runs and packed queries of random layouts, pages, parts and strides, against
+ * the values they were stored from. */
 #include "cpu/gather.h"
 
 #include <setjmp.h>
@@ -19,7 +19,8 @@
 enum { ROUNDS = 300 };
 
 static const fattn_dtype dtypes[] = {FATTN_F32, FATTN_F16, FATTN_BF16};
-static const sample_limits limits = {.q_len = 70, .kv_len = 200, .group = 3, .n_kv_heads = 3, .d = 70};
+static const sample_limits limits = {
+    .q_len = 70, .kv_len = 200, .group = 3, .n_kv_heads = 3, .d = 70};
 
 static storage random_storage(rng *r)
 {
@@ -56,8 +57,8 @@ typedef struct bench {
     int seq;
 } bench;
 
-static void bench_make_with(bench *b, const fattn_kernels *kernels, uint64_t seed, fattn_dtype dtype,
-                            const storage *how)
+static void bench_make_with(bench *b, const fattn_kernels *kernels, uint64_t seed,
+                            fattn_dtype dtype, const storage *how)
 {
     rng r = rng_new(seed ^ 76);
     sample_make(&b->s, seed, dtype, &limits, how);
@@ -137,11 +138,13 @@ static void check_runs(const bench *b, const fattn_source *source, int64_t j, in
         assert_true(run->chunk % LANES_MAX == 0);
         for (int row = 0; row < run->n; row++, seen++)
             for (int64_t c = 0; c < d; c++) {
-                const int64_t column = run->chunk ? c / run->chunk * run->stride + c % run->chunk : c;
+                const int64_t column =
+                    run->chunk ? c / run->chunk * run->stride + c % run->chunk : c;
                 const char *at =
                     run->at + (row * run->ld + column) * (int64_t)fattn_dtype_size(dtype);
                 check(b, widen(at, dtype),
-                      keys ? key_value(b, j + seen, c) : value_value(b, j + seen, c), "run", j + seen, c);
+                      keys ? key_value(b, j + seen, c) : value_value(b, j + seen, c), "run",
+                      j + seen, c);
             }
     }
     assert_int_equal(seen, n);
@@ -207,17 +210,19 @@ static int copied(const storage *how, fattn_dtype dtype, uint64_t seed)
     return copies;
 }
 
-/* Decode reads rows where they lie, whatever ends a span, and strips of whole vectors; it copies nothing. */
+/* Decode reads rows where they lie, whatever ends a span, and strips of whole vectors; it copies
+ * nothing. */
 static void never_copied(void **state)
 {
     (void)state;
-    static const storage readable[] = {{.col_stride = 1},
-                                       {.col_stride = 1, .gap = 3, .page_rows = 7},
-                                       {.col_stride = 1, .page_rows = 16, .chunk = 16},
-                                       {.col_stride = 1, .chunk = 32},
-                                       {.col_stride = 1, .shared = true},
-                                       {.col_stride = 1, .shared = true, .page_rows = 3, .chunk = 16},
-                                       {.col_stride = 1, .list = true, .shared = true}};
+    static const storage readable[] = {
+        {.col_stride = 1},
+        {.col_stride = 1, .gap = 3, .page_rows = 7},
+        {.col_stride = 1, .page_rows = 16, .chunk = 16},
+        {.col_stride = 1, .chunk = 32},
+        {.col_stride = 1, .shared = true},
+        {.col_stride = 1, .shared = true, .page_rows = 3, .chunk = 16},
+        {.col_stride = 1, .list = true, .shared = true}};
     static const storage others[] = {{.col_stride = 2}, {.col_stride = 1, .chunk = 5}};
     int copies = 0;
     for (uint64_t seed = 1; seed <= 60; seed++) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* plan.c — the plan as a property: every row is finished once and every visible (row, key) pair is
- * computed exactly once, by brute force over random problems; splits sit at fixed keys; sizes are exact. */
+ * computed exactly once, by brute force over random problems; splits sit at fixed keys; sizes are
+ * exact. */
 #include "cpu/plan.h"
 
 #include <limits.h>
@@ -16,12 +17,8 @@
 #include "cpu/isa.h"
 #include "sample.h"
 
-static const sample_limits limits = {.q_len = 90,
-                                     .kv_len = 700,
-                                     .group = 5,
-                                     .n_kv_heads = 2,
-                                     .d = 5,
-                                     .empty_rows = true};
+static const sample_limits limits = {
+    .q_len = 90, .kv_len = 700, .group = 5, .n_kv_heads = 2, .d = 5, .empty_rows = true};
 static const storage plain = {.col_stride = 1};
 
 /* The scalar row with short splits, so that small problems have many. */
@@ -71,8 +68,7 @@ static void count_work(const planned *x, const fattn_work *w, tally *counts)
         const int64_t packed = w->row0 + r, i = packed / x->s.p.group;
         const int64_t head = w->kv_head * x->s.p.group + packed % x->s.p.group;
         tally *t = &counts[w->seq * x->s.p.n_heads + head];
-        const bool first_split =
-            w->merge < 0 || w->partial == x->plan.merges[w->merge].partial;
+        const bool first_split = w->merge < 0 || w->partial == x->plan.merges[w->merge].partial;
         t->finished[i] += first_split;
         for (int64_t j = w->k0; j < w->k1; j++) t->pairs[i * seq->kv_len + j]++;
     }
@@ -139,7 +135,8 @@ static void fixed_borders(void **state)
             const fattn_work *w = &x.plan.works[n];
             const fattn_seq *seq = &x.s.seqs[w->seq];
             const bool whole = w->merge < 0;
-            if (!whole && seq->q_len > SPLIT_Q_LEN) fail_msg("prefill is split: %s", sample_print(&x.s));
+            if (!whole && seq->q_len > SPLIT_Q_LEN)
+                fail_msg("prefill is split: %s", sample_print(&x.s));
             const bool spans = w->k1 > w->k0 && w->k0 / split != (w->k1 - 1) / split;
             if (spans && (!whole || seq->q_len <= SPLIT_Q_LEN))
                 fail_msg("keys %lld..%lld cross a border of %lld: %s", (long long)w->k0,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* same_bits.c — a row's bits depend on its own sequence and the ISA only: not on threads, executor, order
- * of the items, workspace, batch neighbours, layout, strides, pages or their size. Compared with memcmp. */
+/* same_bits.c — a row's bits depend on its own sequence and the ISA only: not on threads, executor,
+ * order of the items, workspace, batch neighbours, layout, strides, pages or their size. Compared
+ * with memcmp. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -18,12 +19,32 @@ enum { ROUNDS = 24 };
 static const fattn_dtype dtypes[] = {FATTN_F32, FATTN_F16, FATTN_BF16};
 static const storage plain = {.heads_first = true, .col_stride = 1};
 static const sample_limits shapes[] = {
-    {.q_len = 150, .kv_len = 200, .group = 4, .n_kv_heads = 2, .d = 40, .dense_mask = true,
-     .bias = true, .sink = true, .empty_rows = true},
-    {.q_len = 2, .kv_len = 1500, .group = 3, .n_kv_heads = 2, .d = 64, .dense_mask = true,
-     .bias = true, .sink = true, .empty_rows = true},
-    {.q_len = 14, .kv_len = 1200, .group = 6, .n_kv_heads = 2, .d = 33, .dense_mask = true,
-     .bias = true, .empty_rows = true},
+    {.q_len = 150,
+     .kv_len = 200,
+     .group = 4,
+     .n_kv_heads = 2,
+     .d = 40,
+     .dense_mask = true,
+     .bias = true,
+     .sink = true,
+     .empty_rows = true},
+    {.q_len = 2,
+     .kv_len = 1500,
+     .group = 3,
+     .n_kv_heads = 2,
+     .d = 64,
+     .dense_mask = true,
+     .bias = true,
+     .sink = true,
+     .empty_rows = true},
+    {.q_len = 14,
+     .kv_len = 1200,
+     .group = 6,
+     .n_kv_heads = 2,
+     .d = 33,
+     .dense_mask = true,
+     .bias = true,
+     .empty_rows = true},
 };
 
 /* A caller's executor: last item first, workers in turn. */
@@ -50,8 +71,10 @@ static void compare_seq(const sample *a, const sample *b, int seq, const char *w
     const size_t rows = (size_t)(a->p.n_heads * x->q_len);
     const bool same =
         memcmp(a->out_bits[seq], b->out_bits[seq], rows * (size_t)a->p.d_v * sizeof(double)) == 0 &&
-        memcmp(a->ptrs.max + x->stats_base, b->ptrs.max + y->stats_base, 2 * rows * sizeof(float)) == 0 &&
-        memcmp(a->ptrs.sum + x->stats_base, b->ptrs.sum + y->stats_base, 2 * rows * sizeof(float)) == 0 &&
+        memcmp(a->ptrs.max + x->stats_base, b->ptrs.max + y->stats_base,
+               2 * rows * sizeof(float)) == 0 &&
+        memcmp(a->ptrs.sum + x->stats_base, b->ptrs.sum + y->stats_base,
+               2 * rows * sizeof(float)) == 0 &&
         memcmp(a->ptrs.lse + x->lse_base, b->ptrs.lse + y->lse_base, rows * sizeof(float)) == 0;
     if (!same) fail_msg("%s changes the bits of sequence %d: %s", what, seq, sample_print(b));
 }
@@ -61,9 +84,10 @@ static void compare(const sample *a, const sample *b, const char *what)
     for (int seq = 0; seq < a->p.n_seqs; seq++) compare_seq(a, b, seq, what);
 }
 
-/* Runs check(sample, context, isa) for random samples, on every instruction set; the sample has been run
- * with one thread. */
-static void for_samples(void (*check)(sample *s, fattn_context *context, const sample_limits *limits))
+/* Runs check(sample, context, isa) for random samples, on every instruction set; the sample has
+ * been run with one thread. */
+static void for_samples(void (*check)(sample *s, fattn_context *context,
+                                      const sample_limits *limits))
 {
     for (int isa = 0; isa < ISA_COUNT; isa++) {
         fattn_context *context = sample_context(isa_name((fattn_isa)isa), 1);
@@ -166,12 +190,14 @@ static void any_neighbours(void **state)
     for_samples(check_alone);
 }
 
-/* Shared kv heads give the bits of the same heads repeated, where both sides use one kernel family. */
+/* Shared kv heads give the bits of the same heads repeated, where both sides use one kernel family.
+ */
 static void expanded_heads(void **state)
 {
     (void)state;
     fattn_context *context = sample_context(isa_name(isa_best()), 1);
-    static const sample_limits big = {.q_len = 150, .kv_len = 300, .group = 4, .n_kv_heads = 1, .d = 32};
+    static const sample_limits big = {
+        .q_len = 150, .kv_len = 300, .group = 4, .n_kv_heads = 1, .d = 32};
     int compared = 0;
     for (uint64_t seed = 1; seed <= 30; seed++) {
         sample s, wide;

@@ -47,9 +47,14 @@ static void random_seq(rng *r, fattn_seq *seq, const sample_limits *limits)
     seq->band_hi = limit;
     seq->prefix = 0;
     switch (rng_between(r, 0, 4)) {
-    case 0: break;
-    case 1: seq->band_hi = shift; break;
-    case 2: seq->band_hi = 0; break;
+    case 0:
+        break;
+    case 1:
+        seq->band_hi = shift;
+        break;
+    case 2:
+        seq->band_hi = 0;
+        break;
     case 3:
         seq->band_lo = rng_between(r, -limit, limits->empty_rows ? limit : 0);
         seq->band_hi = rng_between(r, limits->empty_rows ? -limit : 0, limit);
@@ -148,7 +153,8 @@ static void random_meaning(sample *s, rng *r, fattn_dtype dtype, const sample_li
     p->d_qk = rng_between(r, 1, limits->d);
     p->d_v = rng_between(r, 0, 1) ? p->d_qk : rng_between(r, 1, limits->d);
     s->d_nope = p->d_qk > 1 && rng_between(r, 0, 3) == 0 ? rng_between(r, 1, p->d_qk - 1) : p->d_qk;
-    if (s->d_nope > 16 && rng_between(r, 0, 1)) s->d_nope -= s->d_nope == p->d_qk ? 0 : s->d_nope % 16;
+    if (s->d_nope > 16 && rng_between(r, 0, 1))
+        s->d_nope -= s->d_nope == p->d_qk ? 0 : s->d_nope % 16;
     p->scale = 1.5 / sqrt((double)p->d_qk);
     p->seqs = s->seqs;
     p->n_seqs = rng_between(r, 1, SAMPLE_SEQS);
@@ -173,8 +179,8 @@ static void random_meaning(sample *s, rng *r, fattn_dtype dtype, const sample_li
 }
 
 /* Columns in chunks, [.., chunk, row, column of the chunk], as NZ caches have them. */
-static int64_t lay_out_chunks(fattn_part *part, int64_t chunk, int64_t d, int64_t heads, int64_t rows,
-                              int64_t batches)
+static int64_t lay_out_chunks(fattn_part *part, int64_t chunk, int64_t d, int64_t heads,
+                              int64_t rows, int64_t batches)
 {
     const int64_t chunks = (d + chunk - 1) / chunk;
     *part = (fattn_part){.d = d,
@@ -205,9 +211,10 @@ static void *view_memory(sample *s, fattn_view *view, int part, int64_t d, int64
                          int64_t rows, int64_t batches)
 {
     const bool keys = view == &s->p.k || view == &s->p.v;
-    const int64_t count = keys && s->how.chunk
-                              ? lay_out_chunks(&view->part[part], s->how.chunk, d, heads, rows, batches)
-                              : lay_out(&view->part[part], &s->how, d, heads, rows, batches);
+    const int64_t count =
+        keys && s->how.chunk
+            ? lay_out_chunks(&view->part[part], s->how.chunk, d, heads, rows, batches)
+            : lay_out(&view->part[part], &s->how, d, heads, rows, batches);
     view->n_parts = part + 1;
     return keep(s, (size_t)count * fattn_dtype_size(view->dtype));
 }
@@ -299,8 +306,8 @@ static void lay_out_all(sample *s, rng *r)
     fattn_problem *p = &s->p;
     int64_t q_rows = 1, kv_rows = 1;
     int64_t q_sum = 0, kv_sum = 0;
-    const bool packed = s->how.packed && s->how.page_rows == 0 && !s->how.list &&
-                        p->bias.slope_batch_stride == 0;
+    const bool packed =
+        s->how.packed && s->how.page_rows == 0 && !s->how.list && p->bias.slope_batch_stride == 0;
     for (int b = 0; b < p->n_seqs; b++) {
         fattn_seq *seq = &s->seqs[b];
         seq->batch = packed ? 0 : b;
@@ -354,8 +361,8 @@ char *sample_q_at(const sample *s, int seq, int64_t head, int64_t row, int64_t c
 }
 
 /* Rows of the shared prefix stand in front of every sequence's own. */
-static char *shared_at(const fattn_view *view, const void *base, int64_t kv_head,
-                       int64_t row, int64_t c)
+static char *shared_at(const fattn_view *view, const void *base, int64_t kv_head, int64_t row,
+                       int64_t c)
 {
     const fattn_part *x = &view->part[0];
     return (char *)(uintptr_t)base +
@@ -440,7 +447,8 @@ void sample_make(sample *s, uint64_t seed, fattn_dtype dtype, const sample_limit
     store_values(s);
     lay_out_stats(s);
     for (int b = 0; b < s->p.n_seqs; b++)
-        s->out_bits[b] = keep(s, (size_t)(s->p.n_heads * s->seqs[b].q_len * s->p.d_v) * sizeof(double));
+        s->out_bits[b] =
+            keep(s, (size_t)(s->p.n_heads * s->seqs[b].q_len * s->p.d_v) * sizeof(double));
 }
 
 void sample_free(sample *s)
@@ -515,18 +523,17 @@ bool sample_sees(const sample *s, int seq, int64_t head, int64_t i, int64_t j)
 const char *sample_print(const sample *s)
 {
     static char text[512];
-    int n = snprintf(text, sizeof text,
-                     "seed=%llu dtype=%s kv_heads=%lld group=%lld d=%lld+%lld dv=%lld mask=%d bias=%d "
-                     "sink=%d packed=%d heads_first=%d gap=%lld col=%lld page=%lld chunk=%lld "
-                     "shared=%lld list=%d tree=%d",
-                     (unsigned long long)s->seed, fattn_dtype_name(s->p.q.dtype),
-                     (long long)s->p.n_kv_heads, (long long)s->p.group, (long long)s->d_nope,
-                     (long long)(s->p.d_qk - s->d_nope), (long long)s->p.d_v, s->p.mask.present,
-                     (int)s->p.bias.kind, s->p.sink, s->how.packed, s->how.heads_first,
-                     (long long)s->how.gap, (long long)s->how.col_stride,
-                     (long long)s->how.page_rows, (long long)s->how.chunk,
-                     (long long)s->p.shared_len, s->p.k.list != NULL,
-                     s->p.mask.present && s->seqs[0].mask_from > 0);
+    int n = snprintf(
+        text, sizeof text,
+        "seed=%llu dtype=%s kv_heads=%lld group=%lld d=%lld+%lld dv=%lld mask=%d bias=%d "
+        "sink=%d packed=%d heads_first=%d gap=%lld col=%lld page=%lld chunk=%lld "
+        "shared=%lld list=%d tree=%d",
+        (unsigned long long)s->seed, fattn_dtype_name(s->p.q.dtype), (long long)s->p.n_kv_heads,
+        (long long)s->p.group, (long long)s->d_nope, (long long)(s->p.d_qk - s->d_nope),
+        (long long)s->p.d_v, s->p.mask.present, (int)s->p.bias.kind, s->p.sink, s->how.packed,
+        s->how.heads_first, (long long)s->how.gap, (long long)s->how.col_stride,
+        (long long)s->how.page_rows, (long long)s->how.chunk, (long long)s->p.shared_len,
+        s->p.k.list != NULL, s->p.mask.present && s->seqs[0].mask_from > 0);
     for (int b = 0; b < s->p.n_seqs && n < (int)sizeof text - 72; b++)
         n += snprintf(text + n, sizeof text - (size_t)n, " [q%lld kv%lld %lld..%lld p%lld]",
                       (long long)s->seqs[b].q_len, (long long)s->seqs[b].kv_len,
@@ -569,7 +576,8 @@ void sample_naive(const sample *s, int seq, int64_t head, int64_t i, naive_row *
     }
     for (int64_t j = 0; j < n; j++) keys += x[j] == -INFINITY ? 0.0 : exp(x[j] - m);
     row->lse = m + log(keys);
-    const double sink = p->sink ? (double)((const float *)s->ptrs.sink)[head * p->sink_stride] : -INFINITY;
+    const double sink =
+        p->sink ? (double)((const float *)s->ptrs.sink)[head * p->sink_stride] : -INFINITY;
     total = keys + exp(sink - m);
     row->max = p->sink_in_stats ? fmax(m, sink) : m;
     row->sum = (p->sink_in_stats ? total : keys) * exp(m - row->max);

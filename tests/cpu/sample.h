@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sample.h — random canonical problems for the tests of src/cpu.
  *
- * The meaning of a sample (lengths, masks, values) comes from its seed; how it lies in memory comes from a
- * storage description. Two samples with the same meaning and different storage must give the same bits. */
+ * The meaning of a sample (lengths, masks, values) comes from its seed; how it lies in memory comes
+ * from a storage description. Two samples with the same meaning and different storage must give the
+ * same bits. */
 #ifndef FATTN_TESTS_CPU_SAMPLE_H
 #define FATTN_TESTS_CPU_SAMPLE_H
 
@@ -12,9 +13,9 @@
 enum { SAMPLE_SEQS = 4, SAMPLE_HEADS = 12 };
 
 typedef struct storage {
-    bool packed;       /* sequences one after the other in the row axis, else a batch axis */
-    bool heads_first;  /* [.., head, row, d], else [.., row, head, d] */
-    int64_t gap;       /* unused elements between rows */
+    bool packed;      /* sequences one after the other in the row axis, else a batch axis */
+    bool heads_first; /* [.., head, row, d], else [.., row, head, d] */
+    int64_t gap;      /* unused elements between rows */
     int64_t col_stride;
     int64_t page_rows; /* 0 = contiguous K and V */
     bool wide_table;   /* int64 block table */

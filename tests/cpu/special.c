@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* special.c — NaN and Inf reach exactly the rows that see them; rows without a key; sinks of any size;
- * strict rounding; scores at the ends of the range. */
+/* special.c — NaN and Inf reach exactly the rows that see them; rows without a key; sinks of any
+ * size; strict rounding; scores at the ends of the range. */
 #include <float.h>
 #include <math.h>
 #include <setjmp.h>
@@ -16,10 +16,20 @@
 #include "sample.h"
 
 static const fattn_dtype dtypes[] = {FATTN_F32, FATTN_F16, FATTN_BF16};
-static const sample_limits tiles = {.q_len = 140, .kv_len = 200, .group = 3, .n_kv_heads = 2, .d = 24,
-                                    .dense_mask = true, .empty_rows = true};
-static const sample_limits dots = {.q_len = 3, .kv_len = 1100, .group = 2, .n_kv_heads = 2, .d = 24,
-                                   .dense_mask = true, .empty_rows = true};
+static const sample_limits tiles = {.q_len = 140,
+                                    .kv_len = 200,
+                                    .group = 3,
+                                    .n_kv_heads = 2,
+                                    .d = 24,
+                                    .dense_mask = true,
+                                    .empty_rows = true};
+static const sample_limits dots = {.q_len = 3,
+                                   .kv_len = 1100,
+                                   .group = 2,
+                                   .n_kv_heads = 2,
+                                   .d = 24,
+                                   .dense_mask = true,
+                                   .empty_rows = true};
 
 static void for_isas(void (*check)(fattn_context *context))
 {
@@ -41,10 +51,10 @@ static storage some_storage(uint64_t seed)
     return all[seed % 5];
 }
 
-/* Poisons key j of one kv head in K or V and demands: rows that see it become NaN (K: all of the row, V:
- * the poisoned column is not finite), the others keep their bits. */
-static void check_poison(fattn_context *context, uint64_t seed, const sample_limits *limits, bool in_v,
-                         float poison)
+/* Poisons key j of one kv head in K or V and demands: rows that see it become NaN (K: all of the
+ * row, V: the poisoned column is not finite), the others keep their bits. */
+static void check_poison(fattn_context *context, uint64_t seed, const sample_limits *limits,
+                         bool in_v, float poison)
 {
     const storage how = some_storage(seed);
     sample clean, dirty;
@@ -71,11 +81,11 @@ static void check_poison(fattn_context *context, uint64_t seed, const sample_lim
                 for (int64_t c = 0; c < clean.p.d_v; c++) {
                     const bool hit = sees && (!in_v || c == column);
                     if (hit ? isfinite(is[c]) : memcmp(&was[c], &is[c], sizeof *is) != 0)
-                        fail_msg("%s key %lld %s row %lld of head %lld, column %lld: %g -> %g: %s %s",
-                                 in_v ? "v" : "k", (long long)j,
-                                 sees ? "does not reach" : "leaks into", (long long)i,
-                                 (long long)head, (long long)c, was[c], is[c],
-                                 isa_name(context->isa), sample_print(&clean));
+                        fail_msg(
+                            "%s key %lld %s row %lld of head %lld, column %lld: %g -> %g: %s %s",
+                            in_v ? "v" : "k", (long long)j, sees ? "does not reach" : "leaks into",
+                            (long long)i, (long long)head, (long long)c, was[c], is[c],
+                            isa_name(context->isa), sample_print(&clean));
                 }
             }
     }
@@ -121,11 +131,12 @@ static void poison_query(fattn_context *context)
                     const bool hit = head == 0 && i == poisoned && row.visible > 0;
                     const int64_t at = (head * seq->q_len + i) * clean.p.d_v;
                     const double was = clean.out_bits[0][at], is = dirty.out_bits[0][at];
-                    const float max = dirty.ptrs.max[seq->stats_base + head * seq->stats_head_stride +
-                                                     i * seq->stats_row_stride];
+                    const float max =
+                        dirty.ptrs.max[seq->stats_base + head * seq->stats_head_stride +
+                                       i * seq->stats_row_stride];
                     if (hit ? !isnan(is) || !isnan(max) : memcmp(&was, &is, sizeof is) != 0)
-                        fail_msg("row %lld head %lld: %g -> %g: %s", (long long)i, (long long)head, was,
-                                 is, sample_print(&clean));
+                        fail_msg("row %lld head %lld: %g -> %g: %s", (long long)i, (long long)head,
+                                 was, is, sample_print(&clean));
                 }
         }
         sample_free(&clean);
@@ -148,9 +159,9 @@ static void hide_all(sample *s)
         for (int64_t head = 0; head < s->p.n_heads; head++)
             for (int64_t i = 0; i < seq->q_len; i++)
                 for (int64_t j = 0; j < seq->kv_len; j++)
-                    ((uint8_t *)(uintptr_t)s->ptrs.mask)[seq->mask_base + head * mask->head_stride +
-                                                         i * seq->mask_row_stride +
-                                                         j * mask->col_stride] = 1;
+                    ((uint8_t *)(uintptr_t)
+                         s->ptrs.mask)[seq->mask_base + head * mask->head_stride +
+                                       i * seq->mask_row_stride + j * mask->col_stride] = 1;
     }
 }
 
@@ -181,8 +192,8 @@ static void means(fattn_context *context)
                 bool from_first = true;
                 for (int pass = 0; pass < 2 && n == 0.0; pass++)
                     for (int64_t j = 0; j < seq->kv_len; j++) {
-                        const bool window = j >= i + seq->band_lo &&
-                                            (j <= i + seq->band_hi || j < seq->prefix);
+                        const bool window =
+                            j >= i + seq->band_lo && (j <= i + seq->band_hi || j < seq->prefix);
                         if (pass == 0 && !window) continue;
                         if (n == 0.0) from_first = j == 0;
                         sum += (double)s.v[b][j * s.p.d_v];
@@ -250,7 +261,8 @@ static void sinks_by_hand(void **state)
     t.sink = 1.5f;
     sample_run(&t.s, context);
     assert_true(fabs(t.s.out_bits[0][0] - 1.0) < 1e-6);
-    assert_true(fabs((double)t.s.ptrs.max[0] - 1.5) < 1e-6 && fabs((double)t.s.ptrs.sum[0] - 3.0) < 1e-6);
+    assert_true(fabs((double)t.s.ptrs.max[0] - 1.5) < 1e-6 &&
+                fabs((double)t.s.ptrs.sum[0] - 3.0) < 1e-6);
     assert_true(fabs((double)t.s.ptrs.lse[0] - 1.5 - log(2.0)) < 1e-6);
     t.sink = 2.5f;
     sample_run(&t.s, context);
@@ -269,8 +281,8 @@ static void sinks_by_hand(void **state)
     fattn_context_destroy(context);
 }
 
-/* q.k = 2049 is no fp16 number: strict rounds it to 2048 before the scale. One head takes the dot family,
- * sixteen heads on one kv head the tile family. */
+/* q.k = 2049 is no fp16 number: strict rounds it to 2048 before the scale. One head takes the dot
+ * family, sixteen heads on one kv head the tile family. */
 static void check_strict(fattn_context *context, int64_t heads)
 {
     tiny t;
@@ -342,7 +354,8 @@ static void extreme_scores(void **state)
     for_isas(extremes);
 }
 
-/* -FLT_MAX as a bias is a number, -inf hides: of a row of nothing else, the first gives the mean. */
+/* -FLT_MAX as a bias is a number, -inf hides: of a row of nothing else, the first gives the mean.
+ */
 static void huge_bias(fattn_context *context)
 {
     float bias[2] = {-FLT_MAX, -FLT_MAX};
@@ -354,7 +367,8 @@ static void huge_bias(fattn_context *context)
     t.v[1] = 2.0f;
     sample_run(&t.s, context);
     assert_true(t.s.out_bits[0][0] == 1.5);
-    assert_true(t.s.ptrs.max[0] == -FLT_MAX && t.s.ptrs.sum[0] == 2.0f && t.s.ptrs.lse[0] == -FLT_MAX);
+    assert_true(t.s.ptrs.max[0] == -FLT_MAX && t.s.ptrs.sum[0] == 2.0f &&
+                t.s.ptrs.lse[0] == -FLT_MAX);
     t.s.p.bias.before_scale = true;
     t.s.p.scale = -0.75; /* the bias becomes a large positive score */
     sample_run(&t.s, context);
@@ -427,10 +441,10 @@ static void pad_rows(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(non_finite_keys), cmocka_unit_test(non_finite_queries),
+        cmocka_unit_test(non_finite_keys),    cmocka_unit_test(non_finite_queries),
         cmocka_unit_test(mean_of_empty_rows), cmocka_unit_test(sinks_by_hand),
-        cmocka_unit_test(strict_scores), cmocka_unit_test(extreme_scores),
-        cmocka_unit_test(huge_biases), cmocka_unit_test(huge_slopes),
+        cmocka_unit_test(strict_scores),      cmocka_unit_test(extreme_scores),
+        cmocka_unit_test(huge_biases),        cmocka_unit_test(huge_slopes),
         cmocka_unit_test(pad_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The figures of an explanation against ones worked out by hand, and pairs against a count row by row. */
+/* The figures of an explanation against ones worked out by hand, and pairs against a count row by
+ * row. */
 #include "cm.h"
 
 #include <stdio.h>
@@ -32,8 +33,9 @@ static fattn_explanation explain(const char *backend, const char *op, const void
     return e;
 }
 
-/* Two heads of 200 rows and keys, one kv head, d 64, full: 2 * 200 * 200 pairs, each 64 + 64 multiply-adds.
- * 400 packed rows are seven panels of 64; 2 threads want more than eight items, so that each is one. */
+/* Two heads of 200 rows and keys, one kv head, d 64, full: 2 * 200 * 200 pairs, each 64 + 64
+ * multiply-adds. 400 packed rows are seven panels of 64; 2 threads want more than eight items, so
+ * that each is one. */
 static void full_attention(void **state)
 {
     (void)state;
@@ -74,7 +76,8 @@ static void full_attention(void **state)
     assert_non_null(strstr(e.problem, "heads 2/1 d 64/64"));
 }
 
-/* One query row of 4 heads, 2 kv heads, 1300 keys in blocks of 16, f16, d 32: splits 0..512..1024..1300. */
+/* One query row of 4 heads, 2 kv heads, 1300 keys in blocks of 16, f16, d 32: splits
+ * 0..512..1024..1300. */
 static void decode_from_blocks(void **state)
 {
     (void)state;
@@ -106,8 +109,8 @@ static void decode_from_blocks(void **state)
     assert_string_equal(e.tile_reads.keys, "");
 }
 
-/* Packed sequences of 20 and 4 rows against 700 and 10 keys, causal: the first is too long to be split, and
- * its last row sees all 700 keys, the one before 699 and so on. */
+/* Packed sequences of 20 and 4 rows against 700 and 10 keys, causal: the first is too long to be
+ * split, and its last row sees all 700 keys, the one before 699 and so on. */
 static void packed_causal(void **state)
 {
     (void)state;
@@ -162,7 +165,8 @@ static void what_has_no_plan_is_refused(void **state)
     fattn_attention_update_args u;
     fattn_attention_update_args_init(&u);
     const fattn_operator *fusion = fattn_operator_find("fusion_attention");
-    assert_int_equal(fattn_explain(NULL, fattn_operator_find("attention_update"), &u, &e), FATTN_E_UNSUPPORTED);
+    assert_int_equal(fattn_explain(NULL, fattn_operator_find("attention_update"), &u, &e),
+                     FATTN_E_UNSUPPORTED);
     assert_int_equal(fattn_explain(NULL, NULL, &u, &e), FATTN_E_ARG);
     assert_int_equal(fattn_explain(NULL, fusion, NULL, &e), FATTN_E_ARG);
     fattn_fusion_attention_args a;
@@ -192,8 +196,8 @@ static void pairs_of_random_bands(void **state)
         }
         if (explain_pairs(&seq) != wanted)
             fail_msg("q_len %lld kv_len %lld band %lld..%lld prefix %lld: %g instead of %g pairs",
-                     (long long)seq.q_len, (long long)seq.kv_len, (long long)seq.band_lo, (long long)seq.band_hi,
-                     (long long)seq.prefix, explain_pairs(&seq), wanted);
+                     (long long)seq.q_len, (long long)seq.kv_len, (long long)seq.band_lo,
+                     (long long)seq.band_hi, (long long)seq.prefix, explain_pairs(&seq), wanted);
     }
     const int64_t many = INT64_C(1) << 40; /* no loop over rows */
     fattn_seq wide = {.q_len = many, .kv_len = many, .band_lo = -many, .band_hi = 0};

@@ -87,7 +87,8 @@ static void what_the_plan_did_not_know_is_refused(void **state)
     free(c);
 }
 
-/* A number that says where rows lie belongs to the plan like a shape, although it stands in a tensor. */
+/* A number that says where rows lie belongs to the plan like a shape, although it stands in a
+ * tensor. */
 static void the_number_of_a_padding_size_is_planned(void **state)
 {
     (void)state;
@@ -208,7 +209,8 @@ static fattn_context *counting_context(counter *count)
     return context;
 }
 
-/* Workspace and peak memory of one planned causal call over `length` tokens; nothing is computed. */
+/* Workspace and peak memory of one planned causal call over `length` tokens; nothing is computed.
+ */
 static size_t peak_of(int64_t length, size_t *workspace)
 {
     counter count = {0};
@@ -231,8 +233,8 @@ static size_t peak_of(int64_t length, size_t *workspace)
     return peak;
 }
 
-/* 16 times the length is 256 times the scores: the workspace is the same, and the plan's list of items
- * grows with the rows, by less than a byte per row and head. */
+/* 16 times the length is 256 times the scores: the workspace is the same, and the plan's list of
+ * items grows with the rows, by less than a byte per row and head. */
 static void memory_does_not_grow_with_the_scores(void **state)
 {
     (void)state;
@@ -330,8 +332,10 @@ static void every_allocation_may_fail(void **state)
             count.fail_at = count.calls + n;
             if (planned) {
                 status = fattn_fusion_attention_plan(context, &c->args, &plan);
-                if (status == FATTN_OK) status = fattn_plan_run(plan, &c->args, NULL, 0);
-                else assert_null(plan);
+                if (status == FATTN_OK)
+                    status = fattn_plan_run(plan, &c->args, NULL, 0);
+                else
+                    assert_null(plan);
             } else {
                 status = fattn_fusion_attention(context, &c->args);
             }

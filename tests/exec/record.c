@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Calls on stderr and in files: one whole line per call, whatever came in, and whoever calls at the same
- * time; a directory that cannot be written is told once and changes no result. */
+/* Calls on stderr and in files: one whole line per call, whatever came in, and whoever calls at the
+ * same time; a directory that cannot be written is told once and changes no result. */
 #include "cm.h"
 
 #include <dirent.h>
@@ -84,8 +84,10 @@ static void the_line_says_what_differs_from_the_defaults(void **state)
     assert_string_equal(
         line_of(context, op, &a),
         "fused_infer_attention_score query=f32[2,4,3,8] key=f32[2,4,3,8] key.strides=96,8,32,1 "
-        "value=f32[2,4,3,8] actual_seq_lengths= actual_seq_lengths_kv=1,3 kv_padding_size=i64[1]{2} num_heads=4 "
-        "scale=0.1 input_layout=BNSD attention_out=f32[2,4,3,8] softmax_lse=none strict=0 backend=any");
+        "value=f32[2,4,3,8] actual_seq_lengths= actual_seq_lengths_kv=1,3 "
+        "kv_padding_size=i64[1]{2} num_heads=4 "
+        "scale=0.1 input_layout=BNSD attention_out=f32[2,4,3,8] softmax_lse=none strict=0 "
+        "backend=any");
     a.num_heads = 0; /* from the layout, as the reader of a line has it */
     assert_null(strstr(line_of(context, op, &a), "num_heads"));
     a.input_layout = "BSH";
@@ -120,8 +122,8 @@ static void lists_and_names_that_are_keys(void **state)
     fattn_context_destroy(context);
 }
 
-/* Whatever stands in the args, the line is one line of printable characters and no memory is touched that the
- * library would not touch itself. */
+/* Whatever stands in the args, the line is one line of printable characters and no memory is
+ * touched that the library would not touch itself. */
 static void nonsense_is_printed_too(void **state)
 {
     (void)state;
@@ -168,7 +170,8 @@ static void one_line_per_call_with_its_end(void **state)
     const char *lines[3];
     for (int i = 0; i < 3; i++) lines[i] = strsep(&rest, "\n");
     assert_string_equal(rest, ""); /* three, not more */
-    for (int i = 0; i < 3; i++) assert_ptr_equal(strstr(lines[i], "fusion_attention query="), lines[i]);
+    for (int i = 0; i < 3; i++)
+        assert_ptr_equal(strstr(lines[i], "fusion_attention query="), lines[i]);
     assert_non_null(strstr(lines[0], " # FATTN_OK "));
     assert_non_null(strstr(lines[1], " # FATTN_OK "));
     assert_non_null(strstr(lines[0], fattn_context_isa(context)));
@@ -257,7 +260,8 @@ static int count_files(const char *directory)
     int n = 0;
     DIR *dir = opendir(directory);
     assert_non_null(dir);
-    for (const struct dirent *e; (e = readdir(dir));) n += strstr(e->d_name, ".safetensors") != NULL;
+    for (const struct dirent *e; (e = readdir(dir));)
+        n += strstr(e->d_name, ".safetensors") != NULL;
     closedir(dir);
     return n;
 }
@@ -269,7 +273,8 @@ static void remove_all(const char *directory)
     assert_int_equal(system(command), 0);
 }
 
-/* The directory is made, every call has a file of its own, and the result is the one without a record. */
+/* The directory is made, every call has a file of its own, and the result is the one without a
+ * record. */
 static void every_call_has_a_file(void **state)
 {
     (void)state;
@@ -320,7 +325,8 @@ static void a_directory_that_cannot_be_written_is_told_once(void **state)
     context->warn_self = &h;
     warn_reset();
     assert_int_equal(fattn_fusion_attention(NULL, &plain->args), FATTN_OK);
-    for (int i = 0; i < 3; i++) assert_int_equal(fattn_fusion_attention(context, &c->args), FATTN_OK);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(fattn_fusion_attention(context, &c->args), FATTN_OK);
     assert_memory_equal(c->out, plain->out, sizeof c->out);
     assert_int_equal(h.n, 1);
     assert_string_equal(h.place, "dump_failed");

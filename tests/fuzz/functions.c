@@ -41,7 +41,8 @@ static int check_functions(const char *text, const char *file)
 
 static int check_operators(const char *text, const char *file)
 {
-    static const char *const ends[OP_FUNCTIONS] = {"_args_init", "", "_shapes", "_workspace", "_plan"};
+    static const char *const ends[OP_FUNCTIONS] = {"_args_init", "", "_shapes", "_workspace",
+                                                   "_plan"};
     static const char macro[] = "\nFATTN_DECLARE_OPERATOR(";
     int found = 0;
     for (const char *at = text; (at = strstr(at, macro)); found += OP_FUNCTIONS) {
@@ -50,7 +51,8 @@ static int check_operators(const char *text, const char *file)
             char name[128];
             snprintf(name, sizeof name, "fattn_%.*s%s", (int)word(at), at, ends[i]);
             if (!listed(name, strlen(name)))
-                fail_msg("%s: %s has no fuzzer: tests/fuzz/functions.def does not name it", file, name);
+                fail_msg("%s: %s has no fuzzer: tests/fuzz/functions.def does not name it", file,
+                         name);
         }
     }
     return found;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fuzz_caches.c — an input is the life of a paged cache: how it is made, and up to 40 steps with any
- * arguments. Rows and tables lie in small buffers; what claims more has no data. */
+/* fuzz_caches.c — an input is the life of a paged cache: how it is made, and up to 40 steps with
+ * any arguments. Rows and tables lie in small buffers; what claims more has no data. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,22 +24,37 @@ static int64_t some_sequence(source *s)
     return source_pick(s, 8) ? source_pick(s, SEQUENCES) : source_nasty(s);
 }
 
-static int64_t some_count(source *s) { return source_pick(s, 4) ? source_pick(s, 20) : source_extent(s); }
+static int64_t some_count(source *s)
+{
+    return source_pick(s, 4) ? source_pick(s, 20) : source_extent(s);
+}
 
 /* A tensor of `rank` extents whose data, if all of it is there, is in `buffer`. */
-static fattn_tensor some_tensor(unsigned char *buffer, fattn_dtype dtype, int rank, const int64_t *shape,
-                                source *s)
+static fattn_tensor some_tensor(unsigned char *buffer, fattn_dtype dtype, int rank,
+                                const int64_t *shape, source *s)
 {
     fattn_tensor t = fattn_tensor_contiguous(NULL, dtype, rank, shape);
     const int a = source_pick(s, rank);
     switch (source_pick(s, 16)) {
-    case 0: t.dtype = (fattn_dtype)(source_pick(s, FATTN_DTYPE_COUNT + 2) - 1); break;
-    case 1: t.rank = (int32_t)source_int(s); break;
-    case 2: t.shape[a] = source_extent(s); break;
-    case 3: t.strides[a] = source_extent(s); break;
-    case 4: t.strides[a] *= t.strides[a] > INT64_MIN ? -1 : 0; break;
-    case 5: return t;
-    default: break;
+    case 0:
+        t.dtype = (fattn_dtype)(source_pick(s, FATTN_DTYPE_COUNT + 2) - 1);
+        break;
+    case 1:
+        t.rank = (int32_t)source_int(s);
+        break;
+    case 2:
+        t.shape[a] = source_extent(s);
+        break;
+    case 3:
+        t.strides[a] = source_extent(s);
+        break;
+    case 4:
+        t.strides[a] *= t.strides[a] > INT64_MIN ? -1 : 0;
+        break;
+    case 5:
+        return t;
+    default:
+        break;
     }
     const int64_t size = (int64_t)fattn_dtype_size(t.dtype), half = size ? BUFFER / 2 / size : 0;
     if (claim_fits(&t, half, half, MOST)) t.data = buffer + BUFFER / 2;
@@ -59,10 +74,17 @@ static fattn_kv_cache_options some_options(source *s)
                                 &o.head_dim, &o.value_head_dim, &o.max_sequences};
     for (int n = source_pick(s, 4); n > 1; n--) *numbers[source_pick(s, 7)] = source_extent(s);
     switch (source_pick(s, 32)) {
-    case 0: o.dtype = (fattn_dtype)source_int(s); break;
-    case 1: o.layout = (fattn_cache_layout)source_int(s); break;
-    case 2: o.size = (size_t)source_nasty(s); break; /* too big must be refused unread */
-    default: break;
+    case 0:
+        o.dtype = (fattn_dtype)source_int(s);
+        break;
+    case 1:
+        o.layout = (fattn_cache_layout)source_int(s);
+        break;
+    case 2:
+        o.size = (size_t)source_nasty(s);
+        break; /* too big must be refused unread */
+    default:
+        break;
     }
     if (o.size > sizeof o && o.size <= sizeof o + 4096) o.size = sizeof o - 1;
     return o;
@@ -72,14 +94,16 @@ static void step_rows(fattn_kv_cache *cache, const fattn_kv_cache_options *o, so
 {
     const int64_t n = some_count(s), first = some_count(s), sequence = some_sequence(s);
     const int64_t dv = o->value_head_dim ? o->value_head_dim : o->head_dim;
-    const fattn_tensor key = some_tensor(rows, o->dtype, 3, (int64_t[]){n, o->n_kv_heads, o->head_dim}, s);
+    const fattn_tensor key =
+        some_tensor(rows, o->dtype, 3, (int64_t[]){n, o->n_kv_heads, o->head_dim}, s);
     const fattn_tensor value = some_tensor(rows, o->dtype, 3, (int64_t[]){n, o->n_kv_heads, dv}, s);
     if (source_pick(s, 2))
-        check_status(CALL(fattn_kv_cache_append, cache, sequence, &key, source_pick(s, 16) ? &value : NULL),
-                     "append");
+        check_status(
+            CALL(fattn_kv_cache_append, cache, sequence, &key, source_pick(s, 16) ? &value : NULL),
+            "append");
     else
-        check_status(CALL(fattn_kv_cache_write, cache, source_pick(s, 4) ? -1 : some_count(s), sequence, first,
-                          source_pick(s, 16) ? &key : NULL, &value),
+        check_status(CALL(fattn_kv_cache_write, cache, source_pick(s, 4) ? -1 : some_count(s),
+                          sequence, first, source_pick(s, 16) ? &key : NULL, &value),
                      "write");
 }
 
@@ -100,16 +124,18 @@ static void step_table(fattn_kv_cache *cache, source *s)
         return;
     }
     const fattn_tensor t = some_tensor(out, dtype, 1, (int64_t[]){claimed}, s);
-    check_status(CALL(fattn_kv_cache_slot_mapping, cache, ids[0], some_count(s), claimed, &t), "slot_mapping");
+    check_status(CALL(fattn_kv_cache_slot_mapping, cache, ids[0], some_count(s), claimed, &t),
+                 "slot_mapping");
 }
 
 static void step_look(fattn_kv_cache *cache, source *s)
 {
     fattn_tensor key, value;
-    fattn_kv_cache_usage usage = {.size = source_pick(s, 8) ? sizeof usage : (size_t)source_pick(s, 64)};
+    fattn_kv_cache_usage usage = {.size = source_pick(s, 8) ? sizeof usage
+                                                            : (size_t)source_pick(s, 64)};
     if (source_pick(s, 2)) {
-        check_status(CALL(fattn_kv_cache_tensors, cache, some_count(s), source_pick(s, 16) ? &key : NULL,
-                          &value),
+        check_status(CALL(fattn_kv_cache_tensors, cache, some_count(s),
+                          source_pick(s, 16) ? &key : NULL, &value),
                      "tensors");
         return;
     }
@@ -125,19 +151,34 @@ static void step(fattn_kv_cache *cache, const fattn_kv_cache_options *o, source 
     int64_t id = -1;
     const int64_t sequence = some_sequence(s);
     switch (source_pick(s, 12)) {
-    case 0: check_status(CALL(fattn_kv_cache_add, cache, source_pick(s, 16) ? &id : NULL), "add"); return;
-    case 1: check_status(CALL(fattn_kv_cache_fork, cache, sequence, &id), "fork"); return;
-    case 2: check_status(CALL(fattn_kv_cache_free, cache, sequence), "free"); return;
-    case 3: check_status(CALL(fattn_kv_cache_extend, cache, sequence, some_count(s)), "extend"); return;
-    case 4: check_status(CALL(fattn_kv_cache_truncate, cache, sequence, some_count(s)), "truncate"); return;
+    case 0:
+        check_status(CALL(fattn_kv_cache_add, cache, source_pick(s, 16) ? &id : NULL), "add");
+        return;
+    case 1:
+        check_status(CALL(fattn_kv_cache_fork, cache, sequence, &id), "fork");
+        return;
+    case 2:
+        check_status(CALL(fattn_kv_cache_free, cache, sequence), "free");
+        return;
+    case 3:
+        check_status(CALL(fattn_kv_cache_extend, cache, sequence, some_count(s)), "extend");
+        return;
+    case 4:
+        check_status(CALL(fattn_kv_cache_truncate, cache, sequence, some_count(s)), "truncate");
+        return;
     case 5:
         if (CALL(fattn_kv_cache_length, cache, sequence) < -1) failed("a length below -1");
         return;
     case 6:
-    case 7: step_table(cache, s); return;
+    case 7:
+        step_table(cache, s);
+        return;
     case 8:
-    case 9: step_look(cache, s); return;
-    default: step_rows(cache, o, s);
+    case 9:
+        step_look(cache, s);
+        return;
+    default:
+        step_rows(cache, o, s);
     }
 }
 

@@ -35,7 +35,8 @@ static void start(void)
     for (int i = 0; i < n_ops; i++) {
         first_function[i] = function_of_operator(ops[i].name);
         for (int l = 0; l < LINES && small_line(&ops[i], l); l++)
-            if (sample_open(&samples[i][n_samples[i]], small_line(&ops[i], l), contexts[0])) n_samples[i]++;
+            if (sample_open(&samples[i][n_samples[i]], small_line(&ops[i], l), contexts[0]))
+                n_samples[i]++;
         if (n_samples[i] == 0) failed("%s: no sample", ops[i].name);
     }
     functions_report_at_exit();
@@ -81,14 +82,16 @@ static answers ask(const fattn_operator *op, int function, fattn_context *contex
     return a;
 }
 
-static void run_call(const fattn_operator *op, int function, fattn_context *context, const answers *a)
+static void run_call(const fattn_operator *op, int function, fattn_context *context,
+                     const answers *a)
 {
     function_calls[function + OP_CALL]++;
     const fattn_status status = op->call(context, k.args);
     check(status, "call", op);
     if (status == FATTN_OK && a->workspace != FATTN_OK)
         failed("%s: the call is fine where workspace says: %s", op->name, fattn_error_message());
-    if (status != FATTN_OK && !shake_untouched(&k)) failed("%s: an output is touched on error", op->name);
+    if (status != FATTN_OK && !shake_untouched(&k))
+        failed("%s: an output is touched on error", op->name);
 }
 
 /* The plan with the args it was made from, or with others; its own workspace, or ours. */
@@ -105,7 +108,8 @@ static void run_plan(const fattn_operator *op, fattn_plan *plan, source *s)
     unsigned char *memory = how == 0 || bytes > WORKSPACE ? NULL : workspace + (how == 7);
     const fattn_status status = CALL(fattn_plan_run, plan, k.args, memory, bytes);
     check(status, "plan_run", op);
-    if (status == FATTN_OK && memory && bytes < needs) failed("%s: a short workspace is fine", op->name);
+    if (status == FATTN_OK && memory && bytes < needs)
+        failed("%s: a short workspace is fine", op->name);
     if (status != FATTN_OK && !shake_untouched(&k))
         failed("plan of %s: an output is touched on error", op->name);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fuzz_files.c — bytes as a .npy, .safetensors or torch file, or as a pickle: as they are, or as edits of a good
- * file. */
+/* fuzz_files.c — bytes as a .npy, .safetensors or torch file, or as a pickle: as they are, or as
+ * edits of a good file. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

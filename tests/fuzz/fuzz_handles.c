@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fuzz_handles.c — what takes no args struct: contexts and their options, capabilities, names, tensors,
- * and plans and reports without any. One input is up to 16 calls. */
+/* fuzz_handles.c — what takes no args struct: contexts and their options, capabilities, names,
+ * tensors, and plans and reports without any. One input is up to 16 calls. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,25 +53,44 @@ static void change_options(fattn_context_options *o, source *s)
         o->size = size > sizeof *o && size <= sizeof *o + 4096 ? sizeof *o - 1 : size;
         return;
     }
-    case 1: o->threads = source_int(s); return;
-    case 2: o->strict = source_int(s); return;
-    case 3: o->pin_threads = source_pick(s, 2) ? 0 : source_int(s); return;
-    case 4: o->isa = some_text(s, isas[source_pick(s, 4)]); return;
-    case 5: o->backend = some_text(s, source_pick(s, 2) ? "cpu" : "ref"); return;
-    case 6: o->compute = (fattn_compute)source_int(s); return;
-    case 7: o->executor = (fattn_executor){.n_workers = source_int(s), .parallel_for = loop}; return;
-    case 8: o->allocator.free = NULL; return;
-    default: o->allocator.alloc = NULL;
+    case 1:
+        o->threads = source_int(s);
+        return;
+    case 2:
+        o->strict = source_int(s);
+        return;
+    case 3:
+        o->pin_threads = source_pick(s, 2) ? 0 : source_int(s);
+        return;
+    case 4:
+        o->isa = some_text(s, isas[source_pick(s, 4)]);
+        return;
+    case 5:
+        o->backend = some_text(s, source_pick(s, 2) ? "cpu" : "ref");
+        return;
+    case 6:
+        o->compute = (fattn_compute)source_int(s);
+        return;
+    case 7:
+        o->executor = (fattn_executor){.n_workers = source_int(s), .parallel_for = loop};
+        return;
+    case 8:
+        o->allocator.free = NULL;
+        return;
+    default:
+        o->allocator.alloc = NULL;
     }
 }
 
 static void try_capabilities(fattn_context *c, source *s)
 {
-    fattn_capability_set set = {.size = source_pick(s, 4) ? sizeof set : (size_t)source_pick(s, 200)};
+    fattn_capability_set set = {.size =
+                                    source_pick(s, 4) ? sizeof set : (size_t)source_pick(s, 200)};
     const bool right = set.size == sizeof set;
     const fattn_status status = CALL(fattn_capabilities, c, source_pick(s, 16) ? &set : NULL);
     check_status(status, "capabilities");
-    if (status == FATTN_OK && (!right || !set.isa || set.threads < 1)) failed("capabilities of nothing");
+    if (status == FATTN_OK && (!right || !set.isa || set.threads < 1))
+        failed("capabilities of nothing");
 }
 
 static void try_context(source *s)
@@ -94,23 +113,27 @@ static void try_context(source *s)
 static void try_operators(source *s)
 {
     int count = -1;
-    if (CALL(fattn_operators, source_pick(s, 2) ? &count : NULL) != ops || (count != -1 && count != n_ops))
+    if (CALL(fattn_operators, source_pick(s, 2) ? &count : NULL) != ops ||
+        (count != -1 && count != n_ops))
         failed("operators: another table");
     const fattn_operator *known = &ops[source_pick(s, n_ops)];
     const fattn_operator *op = CALL(fattn_operator_find, some_text(s, known->name));
     if (op && (op < ops || op >= ops + n_ops)) failed("operator_find: not in the table");
     const fattn_field *some = &known->fields[source_pick(s, known->n_fields)];
     const fattn_field *f = CALL(fattn_field_find, op, some_text(s, some->name));
-    if (f && (f < op->fields || f >= op->fields + op->n_fields)) failed("field_find: not in the table");
+    if (f && (f < op->fields || f >= op->fields + op->n_fields))
+        failed("field_find: not in the table");
 }
 
 static void try_names(source *s)
 {
-    const fattn_dtype dtype = (fattn_dtype)(source_pick(s, 2) ? source_pick(s, 16) - 1 : source_int(s));
+    const fattn_dtype dtype =
+        (fattn_dtype)(source_pick(s, 2) ? source_pick(s, 16) - 1 : source_int(s));
     const char *name = CALL(fattn_dtype_name, dtype);
     const size_t size = CALL(fattn_dtype_size, dtype);
     const bool known = (int)dtype > FATTN_DTYPE_NONE && (int)dtype < FATTN_DTYPE_COUNT;
-    if ((size > 0) != known || (strcmp(name, "?") != 0) != known) failed("dtype %d: %s", (int)dtype, name);
+    if ((size > 0) != known || (strcmp(name, "?") != 0) != known)
+        failed("dtype %d: %s", (int)dtype, name);
     const fattn_dtype back = CALL(fattn_dtype_from_name, some_text(s, name));
     if ((int)back < 0 || (int)back >= FATTN_DTYPE_COUNT) failed("dtype_from_name: %d", (int)back);
     if (!CALL(fattn_status_name, (fattn_status)source_int(s))) failed("status_name: NULL");
@@ -140,15 +163,18 @@ static void try_nothing(source *s)
     fattn_explanation explanation = {.size = (size_t)source_pick(s, 256) * 8};
     const fattn_operator *op = source_pick(s, 4) ? &ops[source_pick(s, n_ops)] : NULL;
     check_status(CALL(fattn_plan_run, NULL, nothing, NULL, (size_t)source_nasty(s)), "plan_run");
-    if (CALL(fattn_plan_workspace, NULL) != 0 || !CALL(fattn_plan_describe, NULL)) failed("no plan");
+    if (CALL(fattn_plan_workspace, NULL) != 0 || !CALL(fattn_plan_describe, NULL))
+        failed("no plan");
     CALL(fattn_plan_destroy, NULL);
     CALL(fattn_kv_cache_destroy, NULL);
     CALL(fattn_kv_cache_options_init, source_pick(s, 2) ? &cache : NULL);
-    CALL(fattn_context_threads, NULL), CALL(fattn_context_isa, NULL), CALL(fattn_context_strict, NULL);
+    CALL(fattn_context_threads, NULL), CALL(fattn_context_isa, NULL),
+        CALL(fattn_context_strict, NULL);
     try_capabilities(NULL, s);
     const fattn_status a = CALL(fattn_estimate_memory, context, op, nothing, &estimate);
     const fattn_status b = CALL(fattn_verify, context, op, nothing, &report);
-    const fattn_status c = CALL(fattn_explain, context, op, nothing, source_pick(s, 2) ? &explanation : NULL);
+    const fattn_status c =
+        CALL(fattn_explain, context, op, nothing, source_pick(s, 2) ? &explanation : NULL);
     check_status(a, "estimate_memory");
     check_status(b, "verify");
     check_status(c, "explain");
@@ -161,11 +187,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
     if (!context) start();
     source s = source_of_bytes(bytes, n);
     for (int i = 0; i < CALLS && s.left > 0; i++) switch (source_pick(&s, 6)) {
-        case 0: try_context(&s); break;
-        case 1: try_operators(&s); break;
-        case 2: try_names(&s); break;
-        case 3: try_tensor(&s); break;
-        default: try_nothing(&s);
+        case 0:
+            try_context(&s);
+            break;
+        case 1:
+            try_operators(&s);
+            break;
+        case 2:
+            try_names(&s);
+            break;
+        case 3:
+            try_tensor(&s);
+            break;
+        default:
+            try_nothing(&s);
         }
     room_check();
     return 0;

@@ -122,7 +122,7 @@ static bool reaches(const fattn_tensor *t, __int128 *low, __int128 *high, __int1
         if (t->shape[i] < 0) return false;
         if (t->shape[i] == 0) *count = 0;
     }
-    for (int i = 0; i < t->rank && *count > 0; i++) {
+    for (int i = 0; i<t->rank && * count> 0; i++) {
         const __int128 reach = (__int128)(t->shape[i] - 1) * t->strides[i];
         if (reach > far || reach < -far || *count > INT64_MAX) return false;
         *(reach < 0 ? low : high) += reach;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* room.h — what the fast fuzzers share: memory for the library that costs next to nothing and counts
- * what is out, contexts on it, and what must hold for every status. */
+/* room.h — what the fast fuzzers share: memory for the library that costs next to nothing and
+ * counts what is out, contexts on it, and what must hold for every status. */
 #ifndef FATTN_TESTS_FUZZ_ROOM_H
 #define FATTN_TESTS_FUZZ_ROOM_H
 

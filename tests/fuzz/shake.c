@@ -10,7 +10,10 @@
 
 enum { SLOT = 4096, MOST_ELEMENTS = 256, CANARY = 0xa5 };
 
-static void *field_at(const void *args, const fattn_field *f) { return (char *)(uintptr_t)args + f->offset; }
+static void *field_at(const void *args, const fattn_field *f)
+{
+    return (char *)(uintptr_t)args + f->offset;
+}
 
 static bool is_tensor(const fattn_field *f) { return f->kind <= FATTN_FIELD_TENSOR_INOUT; }
 
@@ -30,7 +33,8 @@ static void add_tensor(sample *b, const fattn_field *f, const fattn_tensor *t)
     memset(own->content, 0, own->bytes);
     const unsigned char *first = t->data;
     if (legal > 0) first += low * (int64_t)size;
-    for (size_t left = own->bytes; left > 0 && legal > 0;) { /* again and again, one flush at the end */
+    for (size_t left = own->bytes;
+         left > 0 && legal > 0;) { /* again and again, one flush at the end */
         const size_t n = left < legal ? left : legal;
         left -= n;
         memcpy(own->content + left, first + (legal - n), n);
@@ -96,7 +100,8 @@ static void copy_sample(shaken *k, const sample *b)
         const fattn_field *f = &b->op->fields[i];
         if (f->kind == FATTN_FIELD_INTS) copy_list(k, f);
         if (f->kind == FATTN_FIELD_TENSORS_IN) copy_vector(k, f);
-        if (f->kind == FATTN_FIELD_INT_OUT) *(int64_t **)field_at(k->args, f) = &k->cells[k->n_cells++];
+        if (f->kind == FATTN_FIELD_INT_OUT)
+            *(int64_t **)field_at(k->args, f) = &k->cells[k->n_cells++];
     }
     for (int i = 0; i < b->n_tensors; i++)
         if (is_tensor(b->tensors[i].field))
@@ -125,38 +130,64 @@ static void change_tensor(fattn_tensor *t, source *s)
 {
     const int a = some_axis(t, s), b = some_axis(t, s);
     switch (source_pick(s, 12)) {
-    case 0: t->dtype = (fattn_dtype)(source_pick(s, FATTN_DTYPE_COUNT + 2) - 1); return;
-    case 1: t->dtype = (fattn_dtype)source_int(s); return;
-    case 2: t->rank = source_pick(s, FATTN_MAX_RANK + 1); make_contiguous(t); return;
-    case 3: t->rank = (int32_t)source_int(s); return;
+    case 0:
+        t->dtype = (fattn_dtype)(source_pick(s, FATTN_DTYPE_COUNT + 2) - 1);
+        return;
+    case 1:
+        t->dtype = (fattn_dtype)source_int(s);
+        return;
+    case 2:
+        t->rank = source_pick(s, FATTN_MAX_RANK + 1);
+        make_contiguous(t);
+        return;
+    case 3:
+        t->rank = (int32_t)source_int(s);
+        return;
     case 4:
-    case 5: t->shape[a] = source_extent(s); make_contiguous(t); return;
-    case 6: t->shape[a] = source_extent(s); return;
-    case 7: t->strides[a] = source_extent(s); return;
-    case 8: t->strides[a] *= t->strides[a] > INT64_MIN ? -1 : 0; return;
-    case 9: t->strides[a] = 0; return;
+    case 5:
+        t->shape[a] = source_extent(s);
+        make_contiguous(t);
+        return;
+    case 6:
+        t->shape[a] = source_extent(s);
+        return;
+    case 7:
+        t->strides[a] = source_extent(s);
+        return;
+    case 8:
+        t->strides[a] *= t->strides[a] > INT64_MIN ? -1 : 0;
+        return;
+    case 9:
+        t->strides[a] = 0;
+        return;
     case 10: {
         const int64_t shape = t->shape[a], stride = t->strides[a];
         t->shape[a] = t->shape[b], t->strides[a] = t->strides[b];
         t->shape[b] = shape, t->strides[b] = stride;
         return;
     }
-    default: t->shape[a] += source_pick(s, 2) ? t->shape[a] < INT64_MAX : -(t->shape[a] > INT64_MIN);
+    default:
+        t->shape[a] += source_pick(s, 2) ? t->shape[a] < INT64_MAX : -(t->shape[a] > INT64_MIN);
     }
 }
 
 static void change_list(fattn_int_array *list, int64_t *own, source *s)
 {
     switch (source_pick(s, 6)) {
-    case 0: *list = (fattn_int_array){NULL, source_pick(s, 2) ? 0 : source_nasty(s)}; return;
-    case 1: *list = (fattn_int_array){own, source_pick(s, SHAKE_ENTRIES + 1)}; return;
+    case 0:
+        *list = (fattn_int_array){NULL, source_pick(s, 2) ? 0 : source_nasty(s)};
+        return;
+    case 1:
+        *list = (fattn_int_array){own, source_pick(s, SHAKE_ENTRIES + 1)};
+        return;
     case 2: { /* a claim that no list can be true to */
         const int64_t count = source_nasty(s);
         *list = (fattn_int_array){own, count >= 0 && count <= INT64_C(1) << 24 ? -1 : count};
         return;
     }
     default:
-        own[source_pick(s, list->count > 0 && list->count < SHAKE_ENTRIES ? (int)list->count : SHAKE_ENTRIES)] =
+        own[source_pick(s, list->count > 0 && list->count < SHAKE_ENTRIES ? (int)list->count
+                                                                          : SHAKE_ENTRIES)] =
             source_extent(s);
     }
 }
@@ -164,14 +195,20 @@ static void change_list(fattn_int_array *list, int64_t *own, source *s)
 static void change_vector(fattn_tensor_array *list, const fattn_tensor **own, source *s)
 {
     switch (source_pick(s, 5)) {
-    case 0: *list = (fattn_tensor_array){NULL, source_pick(s, 2) ? 0 : source_nasty(s)}; return;
-    case 1: *list = (fattn_tensor_array){own, source_pick(s, SHAKE_TENSORS + 1)}; return;
+    case 0:
+        *list = (fattn_tensor_array){NULL, source_pick(s, 2) ? 0 : source_nasty(s)};
+        return;
+    case 1:
+        *list = (fattn_tensor_array){own, source_pick(s, SHAKE_TENSORS + 1)};
+        return;
     case 2: {
         const int64_t count = source_nasty(s);
         *list = (fattn_tensor_array){own, count >= 0 && count <= INT64_C(1) << 24 ? -1 : count};
         return;
     }
-    case 3: own[source_pick(s, 8)] = NULL; return;
+    case 3:
+        own[source_pick(s, 8)] = NULL;
+        return;
     default: {
         const int i = source_pick(s, 8), j = source_pick(s, 8);
         own[i] = own[j];
@@ -181,7 +218,8 @@ static void change_vector(fattn_tensor_array *list, const fattn_tensor **own, so
 
 static double some_float(source *s)
 {
-    static const double values[] = {0.0, -0.0, 1.0, -1.0, 0.125, 1e-300, 1e300, -1e38, 5e-324, 1e-45};
+    static const double values[] = {0.0,    -0.0,  1.0,   -1.0,   0.125,
+                                    1e-300, 1e300, -1e38, 5e-324, 1e-45};
     const int pick = source_pick(s, 16);
     if (pick < 10) return values[pick];
     const uint64_t bits = source_bits(s, 4) << 32 | source_bits(s, 4);
@@ -193,9 +231,19 @@ static double some_float(source *s)
 static const char *some_text(source *s)
 {
     static const char *const texts[] = {
-        "BSH", "SBH", "BSND", "BNSD", "TND", "NTD", "NSD", "SH", "BSH_BNSD", "BSND_BNSD", "BNSD_BSND",
-        "NTD_TND", "TND_NTD", "BNSD_NBSD", "BSND_NBSD", "BSH_NBSD", "BSNH", "", "T", "bsnd", "BNSD ", "%s%n%n", "TND_",
-        "0123456789012345678901234567890123456789012345678901234567890123456789", NULL};
+        "BSH",       "SBH",
+        "BSND",      "BNSD",
+        "TND",       "NTD",
+        "NSD",       "SH",
+        "BSH_BNSD",  "BSND_BNSD",
+        "BNSD_BSND", "NTD_TND",
+        "TND_NTD",   "BNSD_NBSD",
+        "BSND_NBSD", "BSH_NBSD",
+        "BSNH",      "",
+        "T",         "bsnd",
+        "BNSD ",     "%s%n%n",
+        "TND_",      "0123456789012345678901234567890123456789012345678901234567890123456789",
+        NULL};
     return texts[source_pick(s, sizeof texts / sizeof texts[0])];
 }
 
@@ -208,14 +256,29 @@ static void change_field(shaken *k, const fattn_field *f, source *s)
         vector += g->kind == FATTN_FIELD_TENSORS_IN;
     }
     switch (f->kind) {
-    case FATTN_FIELD_INT: *(int64_t *)at = source_extent(s); return;
-    case FATTN_FIELD_FLOAT: *(double *)at = some_float(s); return;
-    case FATTN_FIELD_BOOL: *(bool *)at = !*(bool *)at; return;
-    case FATTN_FIELD_STRING: *(const char **)at = some_text(s); return;
-    case FATTN_FIELD_INTS: change_list(at, k->lists[list], s); return;
-    case FATTN_FIELD_TENSORS_IN: change_vector(at, k->vectors[vector], s); return;
-    case FATTN_FIELD_INT_OUT: *(int64_t **)at = NULL; return;
-    default: break;
+    case FATTN_FIELD_INT:
+        *(int64_t *)at = source_extent(s);
+        return;
+    case FATTN_FIELD_FLOAT:
+        *(double *)at = some_float(s);
+        return;
+    case FATTN_FIELD_BOOL:
+        *(bool *)at = !*(bool *)at;
+        return;
+    case FATTN_FIELD_STRING:
+        *(const char **)at = some_text(s);
+        return;
+    case FATTN_FIELD_INTS:
+        change_list(at, k->lists[list], s);
+        return;
+    case FATTN_FIELD_TENSORS_IN:
+        change_vector(at, k->vectors[vector], s);
+        return;
+    case FATTN_FIELD_INT_OUT:
+        *(int64_t **)at = NULL;
+        return;
+    default:
+        break;
     }
     const fattn_tensor **tensor = at;
     if (*tensor && source_pick(s, 4) == 0) {
@@ -252,7 +315,8 @@ static void change_extent_everywhere(shaken *k, source *s)
 
 static void change_dtype_everywhere(shaken *k, source *s)
 {
-    const fattn_dtype was = k->tensors[0].dtype, is = (fattn_dtype)source_pick(s, FATTN_DTYPE_COUNT);
+    const fattn_dtype was = k->tensors[0].dtype,
+                      is = (fattn_dtype)source_pick(s, FATTN_DTYPE_COUNT);
     for (int i = 0; i < k->base->n_tensors; i++)
         if (k->tensors[i].dtype == was) k->tensors[i].dtype = is;
 }
@@ -260,7 +324,8 @@ static void change_dtype_everywhere(shaken *k, source *s)
 static void change_size(shaken *k, source *s)
 {
     const size_t own = k->base->op->args_size;
-    const size_t sizes[] = {0, 1, 8, own - 1, own + 1, own + 8, own + 4096, SIZE_MAX, (size_t)1 << 40};
+    const size_t sizes[] = {0,       1,          8,        own - 1,        own + 1,
+                            own + 8, own + 4096, SIZE_MAX, (size_t)1 << 40};
     const size_t size = sizes[source_pick(s, 9)];
     memcpy(k->args, &size, sizeof size);
     memset(k->args + own, 0, SHAKE_ARGS - own);
@@ -305,7 +370,8 @@ void shake_place(shaken *k, source *s)
     for (int i = 0; i <= k->base->n_tensors; i++) {
         fattn_tensor *t = &k->tensors[i];
         const sample_tensor *own = home(k, i);
-        const int64_t size = (int64_t)fattn_dtype_size(t->dtype), room = size ? (int64_t)own->bytes / size : 0;
+        const int64_t size = (int64_t)fattn_dtype_size(t->dtype),
+                      room = size ? (int64_t)own->bytes / size : 0;
         int64_t low, high, legal = 1;
         for (int a = 0; a < own->t.rank; a++) legal *= own->t.shape[a];
         t->data = NULL;

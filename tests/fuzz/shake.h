@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* shake.h — legal small calls of every operator, and copies of them that bytes have changed: numbers,
- * shapes, strides, dtypes, lists, texts over their full range, one by one or everywhere at once. */
+/* shake.h — legal small calls of every operator, and copies of them that bytes have changed:
+ * numbers, shapes, strides, dtypes, lists, texts over their full range, one by one or everywhere at
+ * once. */
 #ifndef FATTN_TESTS_FUZZ_SHAKE_H
 #define FATTN_TESTS_FUZZ_SHAKE_H
 

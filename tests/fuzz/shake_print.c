@@ -8,8 +8,8 @@
 
 static void print_tensor(const char *name, const fattn_tensor *t)
 {
-    fprintf(stderr, "  %s: %s(%d) rank %d data %s [", name, fattn_dtype_name(t->dtype), (int)t->dtype,
-            t->rank, t->data ? "yes" : "NULL");
+    fprintf(stderr, "  %s: %s(%d) rank %d data %s [", name, fattn_dtype_name(t->dtype),
+            (int)t->dtype, t->rank, t->data ? "yes" : "NULL");
     for (int i = 0; i < t->rank && i < FATTN_MAX_RANK; i++)
         fprintf(stderr, " %" PRId64 ":%" PRId64, t->shape[i], t->strides[i]);
     fprintf(stderr, " ] (extent:stride)\n");
@@ -21,9 +21,15 @@ static void print_field(const shaken *k, const fattn_field *f)
     const fattn_int_array *list = at;
     const fattn_tensor_array *vector = at;
     switch (f->kind) {
-    case FATTN_FIELD_INT: fprintf(stderr, "  %s: %" PRId64 "\n", f->name, *(const int64_t *)at); return;
-    case FATTN_FIELD_FLOAT: fprintf(stderr, "  %s: %a\n", f->name, *(const double *)at); return;
-    case FATTN_FIELD_BOOL: fprintf(stderr, "  %s: %d\n", f->name, *(const bool *)at); return;
+    case FATTN_FIELD_INT:
+        fprintf(stderr, "  %s: %" PRId64 "\n", f->name, *(const int64_t *)at);
+        return;
+    case FATTN_FIELD_FLOAT:
+        fprintf(stderr, "  %s: %a\n", f->name, *(const double *)at);
+        return;
+    case FATTN_FIELD_BOOL:
+        fprintf(stderr, "  %s: %d\n", f->name, *(const bool *)at);
+        return;
     case FATTN_FIELD_STRING: {
         const char *text = *(const char *const *)at;
         fprintf(stderr, "  %s: %s\n", f->name, text ? text : "NULL");
@@ -31,7 +37,8 @@ static void print_field(const shaken *k, const fattn_field *f)
     }
     case FATTN_FIELD_INTS:
         if (!list->data && !list->count) return;
-        fprintf(stderr, "  %s: %s, count %" PRId64 ":", f->name, list->data ? "data" : "NULL", list->count);
+        fprintf(stderr, "  %s: %s, count %" PRId64 ":", f->name, list->data ? "data" : "NULL",
+                list->count);
         for (int64_t i = 0; list->data && i < list->count && i < SHAKE_ENTRIES; i++)
             fprintf(stderr, " %" PRId64, list->data[i]);
         fputc('\n', stderr);

@@ -108,7 +108,8 @@ typedef struct dry_run {
     bool good;
 } dry_run;
 
-/* softmax_lse without its flag: callers pass any dummy, and what is not as shapes() says is left alone. */
+/* softmax_lse without its flag: callers pass any dummy, and what is not as shapes() says is left
+ * alone. */
 static bool is_dummy(const fattn_field *f, const fattn_tensor *given, const fattn_tensor *shape)
 {
     if (strcmp(f->name, "softmax_lse") != 0 || shape->rank != 1) return false;

@@ -72,23 +72,31 @@ static const char *const lines[] = {
     "next_tokens=1",
     "fused_infer_attention_score input_layout=BSH num_heads=2 query=f32[2,4,16] key=f32[2,6,16]"
     " value=f32[2,6,16] atten_mask=u8[1,4,6] pse_shift=f32[2,2,4,6]",
-    "fused_infer_attention_score input_layout=BNSD_BSND num_heads=2 query=f32[2,2,4,8] key=f32[2,2,9,8]"
-    " value=f32[2,2,9,8] query_padding_size=i64[1]{1} kv_padding_size=i64[1]{2} actual_seq_lengths=2,3"
+    "fused_infer_attention_score input_layout=BNSD_BSND num_heads=2 query=f32[2,2,4,8] "
+    "key=f32[2,2,9,8]"
+    " value=f32[2,2,9,8] query_padding_size=i64[1]{1} kv_padding_size=i64[1]{2} "
+    "actual_seq_lengths=2,3"
     " actual_seq_lengths_kv=4,7 sparse_mode=3 softmax_lse_flag=true",
     "fused_infer_attention_score input_layout=BSND num_heads=2 query=f16[2,3,2,8]"
     " key_list=f16[1,4,2,8],f16[1,7,2,8] value_list=f16[1,4,2,8],f16[1,7,2,8] sparse_mode=3",
-    "fused_infer_attention_score input_layout=BNSD num_heads=2 query=bf16[2,2,3,8] key=bf16[2,2,4,8]"
+    "fused_infer_attention_score input_layout=BNSD num_heads=2 query=bf16[2,2,3,8] "
+    "key=bf16[2,2,4,8]"
     " value=bf16[2,2,4,8] key_shared_prefix=bf16[1,2,5,8] value_shared_prefix=bf16[1,2,5,8]"
     " actual_shared_prefix_len=3 sparse_mode=3 softmax_lse_flag=true",
     /* fused_infer_attention_score_v2 */
     "fused_infer_attention_score_v2 input_layout=BSND_NBSD num_query_heads=4 num_key_value_heads=1"
     " query=f16[2,2,4,32] query_rope=f16[2,2,4,16] key=f16[7,1,2,4,16] value=f16[7,1,2,4,16]"
-    " key_rope=f16[7,1,1,4,16] actual_seq_kvlen=6,9 block_table=i32[2,3] block_size=4 sparse_mode=3",
+    " key_rope=f16[7,1,1,4,16] actual_seq_kvlen=6,9 block_table=i32[2,3] block_size=4 "
+    "sparse_mode=3",
     "fused_infer_attention_score_v2 input_layout=TND_NTD num_query_heads=4 num_key_value_heads=2"
-    " query=bf16[6,4,8] key=bf16[7,4,16] value=bf16[7,4,16] actual_seq_qlen=2,6 actual_seq_kvlen=6,9"
-    " block_table=i64[2,3] block_size=4 learnable_sink=bf16[4] sparse_mode=3 return_softmax_lse=true",
-    "fused_infer_attention_score_v2 input_layout=TND num_query_heads=2 query=f32[5,2,8] key=f32[12,2,8]"
-    " value=f32[12,2,8] actual_seq_qlen=2,5 actual_seq_kvlen=5,12 atten_mask=bool[13] sparse_mode=9",
+    " query=bf16[6,4,8] key=bf16[7,4,16] value=bf16[7,4,16] actual_seq_qlen=2,6 "
+    "actual_seq_kvlen=6,9"
+    " block_table=i64[2,3] block_size=4 learnable_sink=bf16[4] sparse_mode=3 "
+    "return_softmax_lse=true",
+    "fused_infer_attention_score_v2 input_layout=TND num_query_heads=2 query=f32[5,2,8] "
+    "key=f32[12,2,8]"
+    " value=f32[12,2,8] actual_seq_qlen=2,5 actual_seq_kvlen=5,12 atten_mask=bool[13] "
+    "sparse_mode=9",
     /* advance_step_flashattn */
     "advance_step_flashattn num_seqs=5 num_queries=3 block_size=4 input_tokens=i64[5]"
     " sampled_token_ids=i64[3,1] input_positions=i64[5] seq_lens=i32[5] slot_mapping=i32[5]"

@@ -47,9 +47,10 @@ enum { SAFETENSORS = sizeof safetensors_headers / sizeof safetensors_headers[0] 
 static const int safetensors_bytes[SAFETENSORS] = {48, 28, 0};
 
 /* {'q': the tensor of 3 x 4 floats in storage 0}, as torch.save() says it */
-static const char pickle[] =
-    "\x80\2}q\0X\1\0\0\0qctorch._utils\n_rebuild_tensor_v2\n((X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0"
-    "0X\3\0\0\0cpuK\14tQK\0K\3K\4\x86K\4K\1\x86\x89" "ccollections\nOrderedDict\n)RtRs.";
+static const char pickle[] = "\x80\2}q\0X\1\0\0\0qctorch._utils\n_rebuild_tensor_v2\n(("
+                             "X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0"
+                             "0X\3\0\0\0cpuK\14tQK\0K\3K\4\x86K\4K\1\x86\x89"
+                             "ccollections\nOrderedDict\n)RtRs.";
 enum { PICKLE = sizeof pickle - 1, STORAGE = 48 };
 
 int outside_files(void)
@@ -61,7 +62,8 @@ outside_kind outside_kind_of(int which)
 {
     if (which < NPYS) return OUTSIDE_NPY;
     if (which == NPYS) return OUTSIDE_PICKLE;
-    return safetensors_available() && which <= NPYS + SAFETENSORS ? OUTSIDE_SAFETENSORS : OUTSIDE_TORCH;
+    return safetensors_available() && which <= NPYS + SAFETENSORS ? OUTSIDE_SAFETENSORS
+                                                                  : OUTSIDE_TORCH;
 }
 
 static size_t add(unsigned char *out, size_t at, const void *bytes, size_t n)
@@ -291,7 +293,8 @@ static const char *judge_safetensors(const unsigned char *bytes, size_t n, fattn
     return bad ? bad : judge_one(path, "q", as, good);
 }
 
-/* A stride of 0 may make a tensor of any size from a few bytes: only its first and last elements are read. */
+/* A stride of 0 may make a tensor of any size from a few bytes: only its first and last elements
+ * are read. */
 static const char *judge_torch(const unsigned char *bytes, size_t n, fattn_dtype as, bool *good)
 {
     char path[64];
@@ -320,15 +323,16 @@ static const char *judge_pickle(const unsigned char *bytes, size_t n, bool *good
     if (!bad && !*good) bad = judge_error(code, &error);
     if (!*good) return bad;
     int64_t count, last = t.offset;
-    if (!io_count(t.rank, t.shape, &count)) return wrong("a tensor was described", "its shape is wrong");
+    if (!io_count(t.rank, t.shape, &count))
+        return wrong("a tensor was described", "its shape is wrong");
     for (int i = 0; i < t.rank && count > 0; i++) last += (t.shape[i] - 1) * t.strides[i];
     if (count > 0 && (t.offset < 0 || last >= t.elements))
         return wrong("a tensor was described", "it is not inside its storage");
     return bad;
 }
 
-const char *outside_judge_file(outside_kind kind, const unsigned char *bytes, size_t n, fattn_dtype as,
-                               bool *good)
+const char *outside_judge_file(outside_kind kind, const unsigned char *bytes, size_t n,
+                               fattn_dtype as, bool *good)
 {
     *good = false;
     switch (kind) {

@@ -12,7 +12,12 @@ enum { OUTSIDE_ROOM = 4096 };
 int outside_files(void);
 size_t outside_file(int which, unsigned char *out); /* OUTSIDE_ROOM bytes; returns the length */
 
-typedef enum outside_kind { OUTSIDE_NPY, OUTSIDE_PICKLE, OUTSIDE_SAFETENSORS, OUTSIDE_TORCH } outside_kind;
+typedef enum outside_kind {
+    OUTSIDE_NPY,
+    OUTSIDE_PICKLE,
+    OUTSIDE_SAFETENSORS,
+    OUTSIDE_TORCH
+} outside_kind;
 outside_kind outside_kind_of(int which);
 
 /* Changes, inserts, drops, repeats, cuts off; returns the new length. */
@@ -20,8 +25,8 @@ size_t outside_edit(unsigned char *bytes, size_t n, source *s);
 
 /* Reads the bytes as that kind of file and as `as`. NULL, or what was wrong with how that went:
  * an error without a sentence, a tensor that is not inside its memory. *good: it was read. */
-const char *outside_judge_file(outside_kind kind, const unsigned char *bytes, size_t n, fattn_dtype as,
-                               bool *good);
+const char *outside_judge_file(outside_kind kind, const unsigned char *bytes, size_t n,
+                               fattn_dtype as, bool *good);
 
 /* Parses a problem line; a good one must print to a line that means the same, and when it is small
  * it must be fillable, and callable with any status. */

@@ -35,8 +35,8 @@ enum { UNDER_ASAN = 1 }; /* its allocator is not made for fork(): the load must 
 enum { UNDER_ASAN = 0 };
 #endif
 
-/* Prefill, decode that is split, paged decode, packed training, prefill and decode in one paged call,
- * shared prefix, bookkeeping, merging. */
+/* Prefill, decode that is split, paged decode, packed training, prefill and decode in one paged
+ * call, shared prefix, bookkeeping, merging. */
 static const char *const lines[] = {
     "fusion_attention input_layout=BNSD query=f16[2,8,40,16] key=f16[2,4,60,16] "
     "value=f16[2,4,60,16]"
@@ -49,9 +49,11 @@ static const char *const lines[] = {
     "fusion_attention input_layout=TND query=f32[50,4,8] key=f32[70,2,8] value=f32[70,2,8]"
     " actual_seq_qlen=20,50 actual_seq_kvlen=30,70 sparse_mode=3",
     "fused_infer_attention_score_v2 input_layout=TND num_query_heads=8 num_key_value_heads=2"
-    " query=f16[42,8,16] key=f16[90,2,16,16] value=f16[90,2,16,16] block_table=i32[3,60] block_size=16"
+    " query=f16[42,8,16] key=f16[90,2,16,16] value=f16[90,2,16,16] block_table=i32[3,60] "
+    "block_size=16"
     " actual_seq_qlen=1,41,42 actual_seq_kvlen=900,60,5 sparse_mode=3 learnable_sink=bf16[8]",
-    "fused_infer_attention_score input_layout=BNSD num_heads=4 num_key_value_heads=2 query=bf16[2,4,3,16]"
+    "fused_infer_attention_score input_layout=BNSD num_heads=4 num_key_value_heads=2 "
+    "query=bf16[2,4,3,16]"
     " key=bf16[2,2,40,16] value=bf16[2,2,40,16] key_shared_prefix=bf16[1,2,700,16]"
     " value_shared_prefix=bf16[1,2,700,16] sparse_mode=3",
     "advance_step_flashattn num_seqs=5 num_queries=3 block_size=4 input_tokens=i64[5]"
@@ -295,8 +297,8 @@ static void one_fork(const worker *me)
         fail_msg("a child ended with status %d", status);
 }
 
-/* A thread that is being created holds locks of the sanitizer's run time that a child cannot release, so the
- * first fork waits until all of them have computed. */
+/* A thread that is being created holds locks of the sanitizer's run time that a child cannot
+ * release, so the first fork waits until all of them have computed. */
 static void wait_for_load(int threads)
 {
     for (int i = 0; i < threads; i++)

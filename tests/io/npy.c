@@ -319,10 +319,10 @@ static void garbage(void **state)
 static void endless_files(void **state)
 {
     (void)state;
-    static const char *const begins[] = {
-        "", "\\223NUMPY\\002\\000\\377\\377\\377\\377", "\\223NUMPY\\001\\000\\377\\377",
-        ("\\223NUMPY\\001\\000\\072\\000{\"descr\": \"<f4\", "
-         "\"fortran_order\": False, \"shape\": (3,)}   ")};
+    static const char *const begins[] = {"", "\\223NUMPY\\002\\000\\377\\377\\377\\377",
+                                         "\\223NUMPY\\001\\000\\377\\377",
+                                         ("\\223NUMPY\\001\\000\\072\\000{\"descr\": \"<f4\", "
+                                          "\"fortran_order\": False, \"shape\": (3,)}   ")};
     io_tensor t;
     io_error error;
     void *bytes;

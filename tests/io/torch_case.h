@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* torch_case.h — pickles put together by hand, as torch.save() of version 2 writes them, and the archives
- * around them. */
+/* torch_case.h — pickles put together by hand, as torch.save() of version 2 writes them, and the
+ * archives around them. */
 #ifndef FATTN_TESTS_TORCH_CASE_H
 #define FATTN_TESTS_TORCH_CASE_H
 
@@ -62,8 +62,8 @@ static inline void put_global(pickle_text *p, const char *module, const char *na
 }
 
 /* torch.CLASS over data/KEY */
-static inline void put_storage(pickle_text *p, const char *module, const char *class, const char *key,
-                               int64_t elements)
+static inline void put_storage(pickle_text *p, const char *module, const char *class,
+                               const char *key, int64_t elements)
 {
     put_op(p, '(');
     put_name(p, "storage");
@@ -112,14 +112,15 @@ static inline void add_entry(zip_t *zip, const char *name, const void *bytes, si
 }
 
 /* PREFIX/data.pkl, PREFIX/byteorder ("" = none) and PREFIX/data/0 into the file. */
-static inline void write_torch(const char *path, const pickle_text *p, const void *storage, size_t n,
-                               const char *byteorder, int method)
+static inline void write_torch(const char *path, const pickle_text *p, const void *storage,
+                               size_t n, const char *byteorder, int method)
 {
     int why = 0;
     zip_t *zip = zip_open(path, ZIP_CREATE | ZIP_TRUNCATE, &why);
     assert_non_null(zip);
     add_entry(zip, "archive/data.pkl", p->bytes, p->n, method);
-    if (byteorder[0]) add_entry(zip, "archive/byteorder", byteorder, strlen(byteorder), ZIP_CM_STORE);
+    if (byteorder[0])
+        add_entry(zip, "archive/byteorder", byteorder, strlen(byteorder), ZIP_CM_STORE);
     if (storage) add_entry(zip, "archive/data/0", storage, n, method);
     add_entry(zip, "archive/version", "3\n", 2, ZIP_CM_STORE);
     assert_int_equal(zip_close(zip), 0);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* torchzip.c — files of torch.save(): what is in them comes out, views included; nothing else is believed. */
+/* torchzip.c — files of torch.save(): what is in them comes out, views included; nothing else is
+ * believed. */
 #include "torch_case.h"
 
 #include "io/element.h"
@@ -121,7 +122,8 @@ static void every_dtype(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         pickle_text p;
         put_begin(&p);
-        put_tensor(&p, (made_tensor){cases[i].class, "0", cases[i].elements, 0, 1, {cases[i].elements}, {1}});
+        put_tensor(&p, (made_tensor){
+                           cases[i].class, "0", cases[i].elements, 0, 1, {cases[i].elements}, {1}});
         put_op(&p, '.');
         write_floats(&p);
         io_tensor t = read_good(file(), FATTN_DTYPE_NONE);
@@ -173,7 +175,8 @@ static void float8_in_raw_bytes(void **state)
     unlink(file());
 }
 
-/* {'q': t, 'layer.0.k': t[1], 'l': [t, (t,)], 3: t, 'scale': 0.5, 'name': 'x', 'none': None}, with memo */
+/* {'q': t, 'layer.0.k': t[1], 'l': [t, (t,)], 3: t, 'scale': 0.5, 'name': 'x', 'none': None}, with
+ * memo */
 static void put_dict(pickle_text *p)
 {
     put_begin(p);
@@ -184,7 +187,10 @@ static void put_dict(pickle_text *p)
     put_name(p, "layer.0.k");
     put_tensor(p, (made_tensor){"FloatStorage", "0", FLOATS, 12, 2, {3, 4}, {4, 1}});
     put_name(p, "l");
-    put_bytes(p, "](h\1h\1\x85" "e", 8);
+    put_bytes(p,
+              "](h\1h\1\x85"
+              "e",
+              8);
     put_bytes(p, "K\3h\1", 4);
     put_name(p, "scale");
     put_bytes(p, "G\x3f\xe0\0\0\0\0\0\0", 9);
@@ -210,7 +216,8 @@ static void names_in_containers(void **state)
         assert_true(io_get(t.t.data, t.t.dtype, 0) == good[i].first);
         io_tensor_free(&t);
     }
-    static const char *const bad[] = {"l", "l.2", "l.1.1", "scale", "name", "none", "layer", "layer.0", "q.0", ""};
+    static const char *const bad[] = {"l",    "l.2",   "l.1.1",   "scale", "name",
+                                      "none", "layer", "layer.0", "q.0",   ""};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         expect_refused(where(bad[i]), IO_E_NAME, "holds no tensor '");
     expect_refused(where("x"), IO_E_NAME, "(it holds q, layer.0.k, l.0, l.1.0, 3)");
@@ -268,8 +275,9 @@ static void a_device_tensor(void **state)
     unlink(file());
 }
 
-/* The last arguments of the call that makes a tensor: None and an empty dict say nothing; a negation or conjugation
- * bit says that the storage holds other values than the tensor, and is refused. */
+/* The last arguments of the call that makes a tensor: None and an empty dict say nothing; a
+ * negation or conjugation bit says that the storage holds other values than the tensor, and is
+ * refused. */
 static void bits_that_change_values(void **state)
 {
     (void)state;
@@ -314,8 +322,9 @@ static void bits_that_change_values(void **state)
     unlink(file());
 }
 
-/* What stands beside a tensor in many files and says nothing about it: dtypes, devices, sizes, sets, bytes, long
- * numbers, numpy's scalars; bytes as Python 3.11 and torch 2 write them. None of it can be asked for. */
+/* What stands beside a tensor in many files and says nothing about it: dtypes, devices, sizes,
+ * sets, bytes, long numbers, numpy's scalars; bytes as Python 3.11 and torch 2 write them. None of
+ * it can be asked for. */
 static void harmless_values(void **state)
 {
     (void)state;
@@ -331,7 +340,7 @@ static void harmless_values(void **state)
         CASE("c__builtin__\nset\n](K\1K\2e\x85R"),
         CASE("c_codecs\nencode\nX\3\0\0\0abcX\6\0\0\0latin1\x86R"),
         CASE("c__builtin__\nbytes\n)R"),
-        CASE("\x8a\11\0\0\0\0\0\0\0\0@"),           /* 2 ** 70 */
+        CASE("\x8a\11\0\0\0\0\0\0\0\0@"),       /* 2 ** 70 */
         CASE("\x8b\11\0\0\0\0\0\0\0\0\0\0\0@"), /* the same with a longer length */
         CASE("cnumpy._core.multiarray\nscalar\ncnumpy\ndtype\nX\2\0\0\0f4\x89\x88\x87R"
              "(K\3X\1\0\0\0<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb"
@@ -370,7 +379,8 @@ static void programs_are_refused(void **state)
         const char *says;
     } cases[] = {
 #define CASE(text, words) {text, sizeof text - 1, words}
-        CASE("\x80\2cos\nsystem\nX\2\0\0\0ls\x85R.", "pickle names os.system; only tensors are read"),
+        CASE("\x80\2cos\nsystem\nX\2\0\0\0ls\x85R.",
+             "pickle names os.system; only tensors are read"),
         CASE("\x80\2c__builtin__\neval\nX\1\0\0\0001\x85R.", "__builtin__.eval"),
         CASE("\x80\2cbuiltins\nexec\n.", "builtins.exec"),
         CASE("\x80\2ctorch\nload\n.", "torch.load"),
@@ -382,13 +392,19 @@ static void programs_are_refused(void **state)
         CASE("\x80\2(cos\nsystem\no.", "os.system"),
         CASE("\x80\2}K\1b.", "|"), /* a dict's attributes are ignored */
         CASE("\x80\2]K\1b.", "__setstate__"),
-        CASE("\x80\2P1\n.", "0x50"), /* PERSID */
+        CASE("\x80\2P1\n.", "0x50"),   /* PERSID */
         CASE("\x80\2\x82\1.", "0x82"), /* EXT1 */
-        CASE("\x80\2\x81.", "0x81"), /* NEWOBJ */
+        CASE("\x80\2\x81.", "0x81"),   /* NEWOBJ */
         CASE("\x80\4\x95\0\0\0\0\0\0\0\0.", "protocol 4"),
-        CASE("\x80\2X\xff\xff\xff\xff" "a.", "longer than the pickle"),
-        CASE("\x80\2\x8a\xff" "a.", "ends too early"),
-        CASE("\x80\2\x8b\xff\xff\xff\xff" "a.", "ends too early"),
+        CASE("\x80\2X\xff\xff\xff\xff"
+             "a.",
+             "longer than the pickle"),
+        CASE("\x80\2\x8a\xff"
+             "a.",
+             "ends too early"),
+        CASE("\x80\2\x8b\xff\xff\xff\xff"
+             "a.",
+             "ends too early"),
         CASE("\x80\2ctorch\nfloat16\n)R.", "wants to call torch.float16"),
         CASE("\x80\2ctorch\nfloat16\nK\1b.", "__setstate__"),
         CASE("\x80\2Kr\xff\xff\xff\x7f.", ""),
@@ -418,7 +434,8 @@ static void programs_are_refused(void **state)
         io_error error = {.message = ""};
         const io_code code = io_tensor_read(file(), FATTN_DTYPE_NONE, &t, &error);
         const bool ignored = strchr(cases[i].says, '|') != NULL;
-        if (ignored ? code != IO_E_NAME : (code != IO_E_FORMAT || !strstr(error.message, cases[i].says)))
+        if (ignored ? code != IO_E_NAME
+                    : (code != IO_E_FORMAT || !strstr(error.message, cases[i].says)))
             fail_msg("case %zu: code %d: %s", i, code, error.message);
         assert_null(t.memory);
     }
@@ -442,7 +459,13 @@ static void wrong_tensors_are_refused(void **state)
         {{"FloatStorage", "0", FLOATS, 0, 1, {-2}, {1}}, "negative"},
         {{"FloatStorage", "0", FLOATS, 4, 1, {2}, {-1}}, "negative"},
         {{"FloatStorage", "0", FLOATS, 0, 2, {huge, huge}, {0, 0}}, "more elements than memory"},
-        {{"FloatStorage", "0", FLOATS, 0, 9, {1, 1, 1, 1, 1, 1, 1, 1, 1}, {1, 1, 1, 1, 1, 1, 1, 1, 1}},
+        {{"FloatStorage",
+          "0",
+          FLOATS,
+          0,
+          9,
+          {1, 1, 1, 1, 1, 1, 1, 1, 1},
+          {1, 1, 1, 1, 1, 1, 1, 1, 1}},
          "more than 8 axes"},
         {{"FloatStorage", "0", -1, 0, 1, {2}, {1}}, "negative size"},
         {{"FloatStorage", "0", FLOATS + 1, 0, 1, {2}, {1}}, "shorter than its tensors"},
@@ -472,7 +495,8 @@ static void write_pickle(const void *bytes, size_t n)
     assert_int_equal(zip_close(zip), 0);
 }
 
-/* No file makes the reader take much more memory than it has bytes: a pickle is short, and so are its values. */
+/* No file makes the reader take much more memory than it has bytes: a pickle is short, and so are
+ * its values. */
 static void pickles_without_end(void **state)
 {
     (void)state;
@@ -551,7 +575,10 @@ static void wrong_archives_are_refused(void **state)
     add_entry(zip, "a/b/data.pkl", p.bytes, p.n, ZIP_CM_STORE);
     assert_int_equal(zip_close(zip), 0);
     expect_refused(file(), IO_E_FORMAT, "no data.pkl");
-    spill(file(), "\x80\x02\x8a\nl\xfc\x9c" "F\xf9 j\xa8P", 14); /* how torch 1.5 begins */
+    spill(file(),
+          "\x80\x02\x8a\nl\xfc\x9c"
+          "F\xf9 j\xa8P",
+          14); /* how torch 1.5 begins */
     expect_refused(file(), IO_E_FORMAT, "load and save it again");
     unlink(file());
     expect_refused(file(), IO_E_FILE, "cannot be opened");
@@ -625,7 +652,8 @@ static void damaged_pickles(void **state)
         assert_true(io_count(t.rank, t.shape, &count));
         for (int i = 0; i < t.rank && count > 0; i++) last += (t.shape[i] - 1) * t.strides[i];
         if (count > 0 && !(t.offset >= 0 && last < t.elements))
-            fail_msg("round %d: element %lld of %lld", round, (long long)last, (long long)t.elements);
+            fail_msg("round %d: element %lld of %lld", round, (long long)last,
+                     (long long)t.elements);
         accepted++;
     }
     if (accepted < ROUNDS / 100 || accepted > ROUNDS / 2) fail_msg("%d accepted", accepted);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* draw_mask.c — sparse_mode with its tokens and prefixes, every form of atten_mask, and which keys a row sees
- * (from the predicates of the specs, not from the library). */
+/* draw_mask.c — sparse_mode with its tokens and prefixes, every form of atten_mask, and which keys
+ * a row sees (from the predicates of the specs, not from the library). */
 #include <string.h>
 
 #include "drawing.h"
@@ -70,8 +70,8 @@ static void put_prefix(drawing *g)
 
 /* --- mask tensors --- */
 
-/* Packed: as large as the longest sequence, or one over all tokens; where these are the same there is no
- * telling them apart, and it counts as the former. */
+/* Packed: as large as the longest sequence, or one over all tokens; where these are the same there
+ * is no telling them apart, and it counts as the former. */
 static void put_packed_mask(drawing *g, const char *dtype)
 {
     int64_t q_max = 0, kv_max = 0, q_sum = 0, kv_sum = 0;
@@ -93,7 +93,8 @@ static form draw_form_of_mask(drawing *g)
     form f = (form)between(g, 0, FORMS - 1);
     if (g->training && f == FORM_RANK3) f = FORM_PER_HEAD;
     if (!g->training && f == FORM_PER_HEAD) f = FORM_RANK2;
-    if (g->mode == 5 && (f == FORM_RANK2 || f == FORM_SHARED)) f = FORM_RANK4; /* mode 5: one per batch */
+    if (g->mode == 5 && (f == FORM_RANK2 || f == FORM_SHARED))
+        f = FORM_RANK4;                                                /* mode 5: one per batch */
     if (!g->training && g->sq == 1 && f == FORM_RANK2) f = FORM_RANK4; /* there [B,Skv] */
     return f;
 }
@@ -101,11 +102,14 @@ static form draw_form_of_mask(drawing *g)
 static void put_dense_mask(drawing *g, const char *dtype)
 {
     const int64_t b = g->b, n = g->n, sq = g->sq, skv = g->skv + g->shared;
-    static const char *const names[FORMS] = {"mask rank 2", "mask rank 4", "mask shared", "mask rank 3",
-                                             "mask per head"};
+    static const char *const names[FORMS] = {"mask rank 2", "mask rank 4", "mask shared",
+                                             "mask rank 3", "mask per head"};
     const form f = draw_form_of_mask(g);
-    const int64_t shapes[FORMS][4] = {
-        {sq, skv}, {b, 1, sq, skv}, {1, 1, sq, skv}, {chance(g, 50) ? b : 1, sq, skv}, {b, n, sq, skv}};
+    const int64_t shapes[FORMS][4] = {{sq, skv},
+                                      {b, 1, sq, skv},
+                                      {1, 1, sq, skv},
+                                      {chance(g, 50) ? b : 1, sq, skv},
+                                      {b, n, sq, skv}};
     put_shape(g, "atten_mask", dtype, shapes[f], f == FORM_RANK2 ? 2 : f == FORM_RANK3 ? 3 : 4);
     feature(g, "%s", names[f]);
 }
@@ -134,8 +138,10 @@ static void put_tree(drawing *g, const char *dtype)
     const int64_t shape[] = {g->b, g->sq, g->sq};
     int64_t cells = 0;
     for (int64_t i = 0; i < g->b; i++) cells += g->q_len[i] * g->q_len[i];
-    if (g->packed) put_shape(g, "atten_mask", dtype, &cells, 1);
-    else put_shape(g, "atten_mask", dtype, shape, 3);
+    if (g->packed)
+        put_shape(g, "atten_mask", dtype, &cells, 1);
+    else
+        put_shape(g, "atten_mask", dtype, shape, 3);
     feature(g, "tree mask");
     if (g->packed) feature(g, "tree packed");
 }
@@ -160,8 +166,10 @@ void put_mask(drawing *g)
     } else if (g->compressed_mask) {
         put_compressed_mask(g, dtype);
     } else if (g->dense_mask) {
-        if (g->packed) put_packed_mask(g, dtype);
-        else put_dense_mask(g, dtype);
+        if (g->packed)
+            put_packed_mask(g, dtype);
+        else
+            put_dense_mask(g, dtype);
         g->all_masked = chance(g, 8);
         put(g, " density=%s", g->all_masked ? "1" : PICK(g, "0.1", "0.3", "0.6", "0.95"));
     } else {
@@ -182,8 +190,8 @@ static int64_t special_sequence(const drawing *g)
     return found;
 }
 
-/* The mode that rules sequence s: without a mask of their own modes 0 and 1 are full attention, and one query
- * row of inference sees every key unless there is a band. */
+/* The mode that rules sequence s: without a mask of their own modes 0 and 1 are full attention, and
+ * one query row of inference sees every key unless there is a band. */
 static int ruling_mode(const drawing *g, int64_t s)
 {
     const bool one_row = !g->training && !g->packed && g->sq == 1 && !g->rope;

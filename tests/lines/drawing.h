@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* drawing.h — what is drawn before a line is written, and how its words are written; shared by the files
- * that make random lines, and by nobody else. */
+/* drawing.h — what is drawn before a line is written, and how its words are written; shared by the
+ * files that make random lines, and by nobody else. */
 #ifndef FATTN_TESTS_LINES_DRAWING_H
 #define FATTN_TESTS_LINES_DRAWING_H
 
@@ -16,22 +16,22 @@ typedef struct drawing {
     bool training, packed, decode; /* decode: incre_flash_attention, one query row */
     bool prompt, v1, v2;           /* the other inference operators */
     bool listed, rope;
-    bool mla;        /* absorbed: 512 + 64 columns, one key head */
-    bool long_bias;  /* square and longer than the 1024 rows of a compressed pse */
-    bool has_shared; /* shared prefix: `shared` keys of a tensor of shared_rows */
+    bool mla;            /* absorbed: 512 + 64 columns, one key head */
+    bool long_bias;      /* square and longer than the 1024 rows of a compressed pse */
+    bool has_shared;     /* shared prefix: `shared` keys of a tensor of shared_rows */
     bool shared_omitted; /* nobody says how many: all */
     int64_t shared, shared_rows;
     int64_t pad_q, pad_kv; /* left padding, -1 = none */
     int64_t b, n, nkv, d, dv, sq, skv;
     int64_t q_len[BATCH_MAX], kv_len[BATCH_MAX]; /* of each sequence */
     int64_t t, tkv;                              /* rows of packed tensors, tail included */
-    bool trailing_zero;                          /* the last entry of packed lists is 0 instead of the end */
+    bool trailing_zero; /* the last entry of packed lists is 0 instead of the end */
     int mode;
     bool tokens; /* pre and next count */
     int64_t pre, next, prefix[BATCH_MAX];
     bool dense_mask, compressed_mask, all_masked;
-    bool paged;          /* keys and values in a cache ... */
-    const char *cache;   /* ... that the line spells out in this layout; NULL = by the key page= */
+    bool paged;        /* keys and values in a cache ... */
+    const char *cache; /* ... that the line spells out in this layout; NULL = by the key page= */
     int64_t block_rows, blocks;
 } drawing;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* generate.c — draws a problem first (sizes, lengths, mask, bias), then writes it down as a line. Every
- * line is legal by construction; one that the library refuses is a failure of one of the two. */
+/* generate.c — draws a problem first (sizes, lengths, mask, bias), then writes it down as a line.
+ * Every line is legal by construction; one that the library refuses is a failure of one of the two.
+ */
 #include <stdarg.h>
 #include <string.h>
 
@@ -57,7 +58,8 @@ void feature(drawing *g, const char *format, ...)
     va_end(list);
     for (int i = 0; i < line->n_features; i++)
         if (strcmp(line->features[i], name) == 0) return;
-    if (line->n_features < FEATURES_MAX) memcpy(line->features[line->n_features++], name, sizeof name);
+    if (line->n_features < FEATURES_MAX)
+        memcpy(line->features[line->n_features++], name, sizeof name);
 }
 
 /* --- sizes --- */
@@ -103,9 +105,12 @@ static void draw_lengths(drawing *g)
     const int64_t kind = between(g, 0, 99);
     const bool wide = g->d > 128;
     g->b = between(g, 1, 3);
-    if (kind < 18) g->sq = between(g, 1, 16), g->skv = between(g, 513, 1400);
-    else if (kind < 40) g->sq = between(g, 1, 110), g->skv = between(g, 1, 180);
-    else g->sq = between(g, 1, 24), g->skv = between(g, 1, 40);
+    if (kind < 18)
+        g->sq = between(g, 1, 16), g->skv = between(g, 513, 1400);
+    else if (kind < 40)
+        g->sq = between(g, 1, 110), g->skv = between(g, 1, 180);
+    else
+        g->sq = between(g, 1, 24), g->skv = between(g, 1, 40);
     if (wide) g->sq = between(g, 1, 8), g->skv = between(g, 1, kind < 30 ? 150 : 40);
     if (wide && kind < 10) g->skv = between(g, 513, 700);
     if (g->decode) g->sq = 1;
@@ -143,8 +148,8 @@ static void put_strides(drawing *g, const char *name, const int64_t *shape, int 
     for (int i = 0; i < rank; i++) put(g, "%s%lld", i ? "," : "", (long long)strides[i]);
 }
 
-static void put_operand(drawing *g, const char *name, int64_t heads, int64_t rows, int64_t packed_rows,
-                        int64_t cols)
+static void put_operand(drawing *g, const char *name, int64_t heads, int64_t rows,
+                        int64_t packed_rows, int64_t cols)
 {
     int64_t shape[4];
     int rank = 0;
@@ -222,7 +227,8 @@ static void make_square(drawing *g)
     g->t = g->tkv = g->skv + (g->b > 1 ? g->q_len[1] : 0);
 }
 
-/* Packed: every sequence its own lengths, some of them empty, sometimes a tail that belongs to nobody. */
+/* Packed: every sequence its own lengths, some of them empty, sometimes a tail that belongs to
+ * nobody. */
 static void draw_packed(drawing *g)
 {
     g->t = g->tkv = 0;
@@ -230,7 +236,8 @@ static void draw_packed(drawing *g)
         g->q_len[i] = chance(g, 10) ? 0 : between(g, 1, g->sq);
         g->kv_len[i] = chance(g, 10) ? 0 : between(g, 1, g->skv);
         if (i == 0) g->kv_len[i] = g->skv; /* keep the long one */
-        if (!g->training && chance(g, 30)) g->kv_len[i] = g->kv_len[i] < g->q_len[i] ? g->q_len[i] : g->kv_len[i];
+        if (!g->training && chance(g, 30))
+            g->kv_len[i] = g->kv_len[i] < g->q_len[i] ? g->q_len[i] : g->kv_len[i];
         g->t += g->q_len[i];
         g->tkv += g->kv_len[i];
     }
@@ -248,7 +255,9 @@ static void draw_packed(drawing *g)
 static void put_lengths_dense(drawing *g)
 {
     const char *q_name = g->v2 ? "actual_seq_qlen" : "actual_seq_lengths";
-    const char *kv_name = g->v2 ? "actual_seq_kvlen" : g->decode ? "actual_seq_lengths" : "actual_seq_lengths_kv";
+    const char *kv_name = g->v2       ? "actual_seq_kvlen"
+                          : g->decode ? "actual_seq_lengths"
+                                      : "actual_seq_lengths_kv";
     if (g->training) return;
     if (g->mode == 9) {
         if (g->paged || chance(g, 45)) put_list(g, kv_name, g->kv_len, false);
@@ -290,8 +299,8 @@ static void put_lengths(drawing *g)
     put_list(g, t || g->v2 ? "actual_seq_kvlen" : "actual_seq_lengths_kv", g->kv_len, !g->cache);
 }
 
-/* With page= the line's reader lays the rows out, and they can be compared with the unpaged ones; a cache that
- * the line spells out may have any strides, and a table of i64. */
+/* With page= the line's reader lays the rows out, and they can be compared with the unpaged ones; a
+ * cache that the line spells out may have any strides, and a table of i64. */
 static void draw_cache(drawing *g)
 {
     static const int64_t sizes[] = {1, 7, 16, 64, 128, 100};
@@ -299,8 +308,10 @@ static void draw_cache(drawing *g)
     const bool chunks = !g->decode && g->d % NZ_CHUNK == 0 && g->dv % NZ_CHUNK == 0;
     g->block_rows = sizes[between(g, 0, 5)];
     g->blocks = between(g, 1, 1 + g->b * (g->skv / g->block_rows + 1));
-    g->cache = chunks ? PICK(g, "BnBsH", "BnNBsD", "BnBsND", "NZ") : PICK(g, "BnBsH", "BnNBsD", "BnBsND");
-    if (strcmp(g->cache, "BnBsND") == 0 && g->block_rows == g->nkv) g->cache = "BnNBsD"; /* two readings */
+    g->cache =
+        chunks ? PICK(g, "BnBsH", "BnNBsD", "BnBsND", "NZ") : PICK(g, "BnBsH", "BnNBsD", "BnBsND");
+    if (strcmp(g->cache, "BnBsND") == 0 && g->block_rows == g->nkv)
+        g->cache = "BnNBsD"; /* two readings */
 }
 
 static void put_table(drawing *g)
@@ -371,8 +382,10 @@ static void put_training_pse(drawing *g)
     feature(g, "pse");
     const int64_t flat = g->n * (chance(g, 50) ? cells : keys);
     const int64_t shape[] = {chance(g, 50) ? g->b : 1, g->n, chance(g, 60) ? g->sq : 1, g->skv};
-    if (g->packed) put_shape(g, "pse", g->dtype, &flat, 1);
-    else put_shape(g, "pse", g->dtype, shape, 4);
+    if (g->packed)
+        put_shape(g, "pse", g->dtype, &flat, 1);
+    else
+        put_shape(g, "pse", g->dtype, shape, 4);
 }
 
 static void put_training_extras(drawing *g)
@@ -401,8 +414,9 @@ static void put_flat_output(drawing *g)
 static void put_infer_extras(drawing *g)
 {
     if (!g->packed && chance(g, 25)) {
-        put(g, " pse_shift=%s[%lld,%lld,%lld,%lld]", g->dtype, chance(g, 50) ? (long long)g->b : 1LL,
-            (long long)g->n, (long long)g->sq, (long long)(g->skv + g->shared));
+        put(g, " pse_shift=%s[%lld,%lld,%lld,%lld]", g->dtype,
+            chance(g, 50) ? (long long)g->b : 1LL, (long long)g->n, (long long)g->sq,
+            (long long)(g->skv + g->shared));
         feature(g, "pse");
     }
     if ((g->v1 || g->v2) && chance(g, 60)) {
@@ -433,19 +447,21 @@ static void draw_shared(drawing *g)
     g->shared_omitted = how < 20;
 }
 
-/* Forms that exclude one another: a list, a shared prefix, left padding, rope parts, or none of them. */
+/* Forms that exclude one another: a list, a shared prefix, left padding, rope parts, or none of
+ * them. */
 static void draw_form(drawing *g)
 {
     const int64_t kind = between(g, 0, 99);
     const bool dense = !g->packed && !g->paged;
     if (g->decode && dense && kind < 10) g->pad_kv = between(g, 0, g->skv / 4);
     if ((!g->v1 && !g->v2) || g->mla) return;
-    if (kind < 12) g->rope = true;
+    if (kind < 12)
+        g->rope = true;
     else if (kind < 22 && dense) {
         g->listed = true; /* the first tensor is the longest */
         for (int64_t i = 0; i < g->b; i++) g->kv_len[i] = g->skv > i ? g->skv - i : 0;
-    }
-    else if (kind < 36 && g->v1) draw_shared(g);
+    } else if (kind < 36 && g->v1)
+        draw_shared(g);
     else if (kind < 50 && g->v1 && dense) {
         if (g->sq > 1) g->pad_q = between(g, 0, g->sq / 4);
         if (g->sq == 1 || chance(g, 60)) g->pad_kv = between(g, 0, g->skv / 4);
@@ -458,8 +474,10 @@ static void put_keys(drawing *g, const char *name, int64_t cols)
     const int64_t batch = g->b;
     char list_name[16];
     if (!g->listed) {
-        if (g->cache) put_cache(g, name, cols);
-        else put_operand(g, name, g->nkv, g->skv, g->tkv, cols);
+        if (g->cache)
+            put_cache(g, name, cols);
+        else
+            put_operand(g, name, g->nkv, g->skv, g->tkv, cols);
         return;
     }
     g->b = 1;
@@ -499,17 +517,23 @@ static void put_rope(drawing *g)
     int64_t dr = g->mla ? 64 : between(g, 1, g->d < ROPE_MAX ? g->d : ROPE_MAX);
     if (g->cache && strcmp(g->cache, "NZ") == 0) dr = (dr + NZ_CHUNK - 1) / NZ_CHUNK * NZ_CHUNK;
     put_operand(g, "query_rope", g->n, g->sq, g->t, dr);
-    if (g->cache) put_cache(g, "key_rope", dr);
-    else put_operand(g, "key_rope", g->nkv, g->skv, g->tkv, dr);
+    if (g->cache)
+        put_cache(g, "key_rope", dr);
+    else
+        put_operand(g, "key_rope", g->nkv, g->skv, g->tkv, dr);
     feature(g, "rope");
 }
 
-/* Scores in fp32 have an error that grows with D times the scale: where both are large, no fp16 result can be
- * correctly rounded in 98 of 100 elements. */
+/* Scores in fp32 have an error that grows with D times the scale: where both are large, no fp16
+ * result can be correctly rounded in 98 of 100 elements. */
 static void put_scale(drawing *g)
 {
-    put(g, " %s=%s", g->training || g->v1 ? "scale" : g->v2 ? "softmax_scale" : "scale_value",
-        g->d > 128 ? PICK(g, "0.0417", "0.0625", "0.125", "-0.1") : PICK(g, "0.125", "0.3", "1", "-0.5"));
+    put(g, " %s=%s",
+        g->training || g->v1 ? "scale"
+        : g->v2              ? "softmax_scale"
+                             : "scale_value",
+        g->d > 128 ? PICK(g, "0.0417", "0.0625", "0.125", "-0.1")
+                   : PICK(g, "0.125", "0.3", "1", "-0.5"));
 }
 
 /* --- the whole --- */
@@ -531,9 +555,9 @@ void generate_line(random_line *line, const char *op, uint64_t seed, uint64_t nu
     g.layout = g.training ? PICK(&g, "BSH", "SBH", "BSND", "BNSD", "TND", "TND")
                : g.decode ? PICK(&g, "BSH", "BSND", "BNSD")
                : g.prompt ? PICK(&g, "BSH", "BSND", "BNSD", "TND", "BNSD_BSND", "NSD", "SH")
-                          : PICK(&g, "BSH", "BSND", "BNSD", "TND", "BSH", "BSND", "BNSD", "TND", "NTD",
-                                 "NSD", "BNSD_BSND", "BSH_BNSD", "BSND_BNSD", "NTD_TND", "TND_NTD",
-                                 "BSH_NBSD", "BSND_NBSD", "BNSD_NBSD");
+                          : PICK(&g, "BSH", "BSND", "BNSD", "TND", "BSH", "BSND", "BNSD", "TND",
+                                 "NTD", "NSD", "BNSD_BSND", "BSH_BNSD", "BSND_BNSD", "NTD_TND",
+                                 "TND_NTD", "BSH_NBSD", "BSND_NBSD", "BNSD_NBSD");
     g.dtype = PICK(&g, "f32", "f16", "bf16");
     g.packed = strcspn(g.layout, "T") < strcspn(g.layout, "_");
     g.paged = !g.training && !g.prompt && chance(&g, 40);
@@ -547,7 +571,10 @@ void generate_line(random_line *line, const char *op, uint64_t seed, uint64_t nu
     draw_mode(&g);
 
     put(&g, "%s input_layout=%s %s=%lld", op, g.layout,
-        g.training ? "head_num" : g.v2 ? "num_query_heads" : "num_heads", (long long)g.n);
+        g.training ? "head_num"
+        : g.v2     ? "num_query_heads"
+                   : "num_heads",
+        (long long)g.n);
     if (!g.training) put(&g, " num_key_value_heads=%lld", (long long)g.nkv);
     put_operand(&g, "query", g.n, g.sq, g.t, g.d);
     put_keys(&g, "key", g.d);
@@ -556,12 +583,17 @@ void generate_line(random_line *line, const char *op, uint64_t seed, uint64_t nu
     put_rope(&g);
     put_lengths(&g);
     put_pages(&g);
-    if (!g.decode) put_mask(&g);
-    else if (chance(&g, 35)) put_decode_mask(&g);
-    if (g.training) put_training_extras(&g);
-    else put_infer_extras(&g);
+    if (!g.decode)
+        put_mask(&g);
+    else if (chance(&g, 35))
+        put_decode_mask(&g);
+    if (g.training)
+        put_training_extras(&g);
+    else
+        put_infer_extras(&g);
     put_scale(&g);
-    put(&g, " fill=%s seed=%llu", PICK(&g, "normal", "normal", "normal", "uniform", "increasing", "onehot"),
+    put(&g, " fill=%s seed=%llu",
+        PICK(&g, "normal", "normal", "normal", "uniform", "increasing", "onehot"),
         (unsigned long long)(draw(&g) % 100000));
     note_visible(&g);
 }

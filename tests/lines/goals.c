@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* goals.c — what the random lines of an operator must cover: modes, layouts, dtypes, mask and cache forms in one
- * line of fifty, keys over two tiles in one of ten, a split in one of twenty. */
+/* goals.c — what the random lines of an operator must cover: modes, layouts, dtypes, mask and cache
+ * forms in one line of fifty, keys over two tiles in one of ten, a split in one of twenty. */
 #include <string.h>
 
 #include "generate.h"
@@ -11,13 +11,26 @@ typedef struct goal {
 } goal;
 
 static const goal goals[] = {
-    {NULL, "dtype f32", 20},      {NULL, "dtype f16", 20},      {NULL, "dtype bf16", 20},
-    {NULL, "layout BSH", 20},     {NULL, "layout BSND", 20},    {NULL, "layout BNSD", 20},
-    {NULL, "group 1", 20},        {NULL, "group 2", 20},        {NULL, "group 3", 20},
-    {NULL, "group 4", 20},        {NULL, "group 8", 20},        {NULL, "Dv < D", 20},
-    {NULL, "crosses a tile", 100}, {NULL, "crosses a split", 50}, {NULL, "mask rank 4", 20},
-    {NULL, "pse", 20},            {NULL, "empty row", 20},
-    {NULL, "D > 128", 20},        {NULL, "Dv > D", 20},         {NULL, "query strides", 20},
+    {NULL, "dtype f32", 20},
+    {NULL, "dtype f16", 20},
+    {NULL, "dtype bf16", 20},
+    {NULL, "layout BSH", 20},
+    {NULL, "layout BSND", 20},
+    {NULL, "layout BNSD", 20},
+    {NULL, "group 1", 20},
+    {NULL, "group 2", 20},
+    {NULL, "group 3", 20},
+    {NULL, "group 4", 20},
+    {NULL, "group 8", 20},
+    {NULL, "Dv < D", 20},
+    {NULL, "crosses a tile", 100},
+    {NULL, "crosses a split", 50},
+    {NULL, "mask rank 4", 20},
+    {NULL, "pse", 20},
+    {NULL, "empty row", 20},
+    {NULL, "D > 128", 20},
+    {NULL, "Dv > D", 20},
+    {NULL, "query strides", 20},
     {"fusion_attention", "layout SBH", 20},
     {"fusion_attention", "layout TND", 20},
     {"fusion_attention", "mode 0", 20},

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Random problem lines against float64: every element of every output inside its bound, the same bits with
- * another number of threads, and a histogram of what was covered.
+/* Random problem lines against float64: every element of every output inside its bound, the same
+ * bits with another number of threads, and a histogram of what was covered.
  *
- * usage: test_lines [--count N] [--seed S] [--op NAME]    per operator; 5,000 lines are what CI runs, 30,000 with
- * FATTN_TEST_FULL (FATTN_LINES_COUNT sets N too) */
+ * usage: test_lines [--count N] [--seed S] [--op NAME]    per operator; 5,000 lines are what CI
+ * runs, 30,000 with FATTN_TEST_FULL (FATTN_LINES_COUNT sets N too) */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,8 +69,9 @@ static void fail(session *s, const char *line, const char *format, ...)
     s->failures++;
 }
 
-/* Every element inside its bound; the share of correctly rounded ones speaks only where values do not
- * repeat: one-hot data has a handful of distinct results, and one that lies near a tie is all of them. */
+/* Every element inside its bound; the share of correctly rounded ones speaks only where values do
+ * not repeat: one-hot data has a handful of distinct results, and one that lies near a tie is all
+ * of them. */
 static bool passes(const char *text, const fattn_verify_report *report)
 {
     return report->passed || (report->outside == 0 && strstr(text, "fill=onehot"));
@@ -95,10 +96,12 @@ static problem_line *run(session *s, const char *text, fattn_context *context, b
     if (status != FATTN_OK)
         fail(s, text, "%s: %s", fattn_status_name(status), fattn_error_message());
     else
-        fail(s, text, "isa %s: %lld of %lld outside; worst %s[%lld] = %.9g, exact %.9g, bound %.3g; %.4f rounded",
+        fail(s, text,
+             "isa %s: %lld of %lld outside; worst %s[%lld] = %.9g, exact %.9g, bound %.3g; %.4f "
+             "rounded",
              fattn_context_isa(context), (long long)report.outside, (long long)report.elements,
-             report.worst_output, (long long)report.worst_index, report.worst_got, report.worst_exact,
-             report.worst_bound, report.correctly_rounded);
+             report.worst_output, (long long)report.worst_index, report.worst_got,
+             report.worst_exact, report.worst_bound, report.correctly_rounded);
     line_destroy(line);
     return NULL;
 }
@@ -138,11 +141,12 @@ static bool without(const char *text, const char *name, char *out, size_t size)
 static void other_places(session *s, const random_line *line, const problem_line *first,
                          fattn_context *context)
 {
-    static const char *const others[] = {"", " page=16 page_layout=BnBsH", " page=33 page_layout=BnNBsD",
-                                         " page=128 page_layout=NZ"};
+    static const char *const others[] = {"", " page=16 page_layout=BnBsH",
+                                         " page=33 page_layout=BnNBsD", " page=128 page_layout=NZ"};
     char bare[LINE_SIZE], text[LINE_SIZE + 64], plain[LINE_SIZE];
     if (!without(line->text, "page", bare, sizeof bare)) return;
-    if (!without(bare, "page_layout", plain, sizeof plain)) snprintf(plain, sizeof plain, "%s", bare);
+    if (!without(bare, "page_layout", plain, sizeof plain))
+        snprintf(plain, sizeof plain, "%s", bare);
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         snprintf(text, sizeof text, "%s%s", plain, others[i]);
         problem_line *again = run(s, text, context, false);
@@ -173,14 +177,15 @@ static void check_goals(session *s, const char *op, long lines)
     int per_mille;
     printf("%s: %ld lines, worst error / bound %.3f\n", op, lines, s->worst);
     for (int i = 0; i < s->n_seen; i++)
-        printf("  %5.1f %%  %s\n", 100.0 * (double)s->seen[i].count / (double)lines, s->seen[i].feature);
+        printf("  %5.1f %%  %s\n", 100.0 * (double)s->seen[i].count / (double)lines,
+               s->seen[i].feature);
     for (int i = 0; generate_goal(op, i, &feature, &per_mille); i++) {
         long found = 0;
         for (int k = 0; k < s->n_seen; k++)
             if (strcmp(s->seen[k].feature, feature) == 0) found = s->seen[k].count;
         if (found * 1000 >= (long)per_mille * lines) continue;
-        printf("FAILED: %s: \"%s\" in %ld of %ld lines, %d per mille wanted\n", op, feature, found, lines,
-               per_mille);
+        printf("FAILED: %s: \"%s\" in %ld of %ld lines, %d per mille wanted\n", op, feature, found,
+               lines, per_mille);
         s->failures++;
     }
 }

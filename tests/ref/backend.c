@@ -39,9 +39,10 @@ typedef struct packed {
 /* [token, head, column] */
 static fattn_view strips(fattn_dtype dtype, int64_t d, int64_t heads)
 {
-    return (fattn_view){.dtype = dtype,
-                        .n_parts = 1,
-                        .part = {{.d = d, .head_stride = d, .row_stride = heads * d, .col_stride = 1}}};
+    return (fattn_view){
+        .dtype = dtype,
+        .n_parts = 1,
+        .part = {{.d = d, .head_stride = d, .row_stride = heads * d, .col_stride = 1}}};
 }
 
 static void packed_init(packed *x, fattn_dtype out_dtype)
@@ -141,8 +142,9 @@ static void check_against_rows(const packed *x)
                 for (int64_t c = 0; c < DV; c++) {
                     uint64_t cell = 0;
                     element_store(&cell, x->p.out.dtype, 0, out[c]);
-                    assert_true(element_load(x->out, x->p.out.dtype, (token * HEADS + h) * DV + c) ==
-                                element_load(&cell, x->p.out.dtype, 0));
+                    assert_true(
+                        element_load(x->out, x->p.out.dtype, (token * HEADS + h) * DV + c) ==
+                        element_load(&cell, x->p.out.dtype, 0));
                 }
                 const int64_t at = (seq->q_row0 * HEADS + h * seq->q_len + i) * REPLICAS;
                 for (int64_t r = 0; r < REPLICAS; r++) {
@@ -210,8 +212,9 @@ static void refuses_other_dtypes(void **state)
     assert_int_equal(fattn_context_create(&context, NULL), FATTN_OK);
     packed_init(&x, FATTN_I8);
     assert_int_equal(fattn_backend_ref.accepts(context, &x.p), FATTN_E_UNSUPPORTED);
-    assert_non_null(strstr(fattn_error_message(),
-                           "output: the reference backend computes f64, f32, f16 and bf16, not i8"));
+    assert_non_null(
+        strstr(fattn_error_message(),
+               "output: the reference backend computes f64, f32, f16 and bf16, not i8"));
     packed_init(&x, FATTN_F64);
     x.p.k.dtype = FATTN_BF16; /* mixed is fine */
     assert_int_equal(fattn_backend_ref.accepts(context, &x.p), FATTN_OK);

@@ -334,8 +334,8 @@ static void mask_svg_and_environment(void **state)
     "value=f16[12,2,128] actual_seq_qlen=1,3,6 actual_seq_kvlen=3,7,12 sparse_mode=3 fill=normal " \
     "seed=7 threads=2"
 
-/* Strict takes the official spelling only, whoever asks for strict: the option, else the line, else the
- * environment. */
+/* Strict takes the official spelling only, whoever asks for strict: the option, else the line, else
+ * the environment. */
 static void official_spellings(void **state)
 {
     (void)state;
@@ -444,11 +444,13 @@ static void json(void **state)
     expect_contains("\"worst\": 0.");
 }
 
-/* A line in separate words, as check, verify and explain take it; what is about suites is not about a line. */
+/* A line in separate words, as check, verify and explain take it; what is about suites is not about
+ * a line. */
 static void bench_takes_lines(void **state)
 {
     (void)state;
-#define WORDS "fusion_attention input_layout=BNSD query=f32[1,1,8,16] key=f32[1,1,8,16] value=f32[1,1,8,16]"
+#define WORDS                                                                                      \
+    "fusion_attention input_layout=BNSD query=f32[1,1,8,16] key=f32[1,1,8,16] value=f32[1,1,8,16]"
     expect_code("bench --runs 1 " WORDS, 0);
     expect_code("bench --runs 1 '" WORDS "'", 0);
     expect_error("bench " WORDS " --suite serving", 64, "--suite: is about a suite");

@@ -280,8 +280,8 @@ static void outputs_do_not_overwrite_each_other(void **state)
     save_vectors(FATTN_F32);
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
         char arguments[512];
-        snprintf(arguments, sizeof arguments, "run fusion_attention" TENSORS
-                 " --input-layout BNSD %s", ways[i]);
+        snprintf(arguments, sizeof arguments,
+                 "run fusion_attention" TENSORS " --input-layout BNSD %s", ways[i]);
         expect_error(arguments, 64, i < 5 ? "file of its own" : "given twice");
         assert_int_not_equal(access("t.npy", F_OK), 0);
         assert_int_not_equal(access("u.npy", F_OK), 0);
@@ -289,15 +289,18 @@ static void outputs_do_not_overwrite_each_other(void **state)
     }
 }
 
-/* A name that promises another format is refused before anything is computed; nothing is written. */
+/* A name that promises another format is refused before anything is computed; nothing is written.
+ */
 static void outputs_are_what_their_names_say(void **state)
 {
     (void)state;
-    static const char *const names[] = {"x.pt", "x.pth", "x.pt:q", "x.safetensors", "x.safetensors:", "x.npz", "''"};
+    static const char *const names[] = {"x.pt",           "x.pth", "x.pt:q", "x.safetensors",
+                                        "x.safetensors:", "x.npz", "''"};
     save_vectors(FATTN_F32);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char arguments[512];
-        snprintf(arguments, sizeof arguments, "run fusion_attention" TENSORS " --input-layout BNSD --out %s", names[i]);
+        snprintf(arguments, sizeof arguments,
+                 "run fusion_attention" TENSORS " --input-layout BNSD --out %s", names[i]);
         expect_error(arguments, 64, "outputs are FILE.npy or FILE.safetensors:NAME");
         assert_int_not_equal(access(names[i], F_OK), 0);
     }
@@ -329,13 +332,16 @@ static void the_same_options(void **state)
     expect_code("run fusion_attention" TENSORS " --input-layout BNSD --out o.npy", 0);
     for (int i = 0; i < 3; i++) {
         char arguments[512];
-        snprintf(arguments, sizeof arguments, "%s fusion_attention" TENSORS
-                 " --input-layout BNSD --out o.npy --compute f32 --out-dir same.d", verbs[i]);
+        snprintf(arguments, sizeof arguments,
+                 "%s fusion_attention" TENSORS
+                 " --input-layout BNSD --out o.npy --compute f32 --out-dir same.d",
+                 verbs[i]);
         expect_code(arguments, 0);
         assert_int_equal(access("same.d", F_OK) == 0, i == 0);
         rmdir("same.d");
-        snprintf(arguments, sizeof arguments, "%s fusion_attention" TENSORS
-                 " --input-layout BNSD --out o.npy --compute f16", verbs[i]);
+        snprintf(arguments, sizeof arguments,
+                 "%s fusion_attention" TENSORS " --input-layout BNSD --out o.npy --compute f16",
+                 verbs[i]);
         expect_error(arguments, 1, "FATTN_E_UNSUPPORTED");
         if (i == 1) expect_contains("illegal: FATTN_E_UNSUPPORTED: compute");
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Recorded calls, replayed: FATTN_DUMP_DIR and `fattn run --replay`. The same bits for every operator, single
- * and planned; other bits are found and named; what is no record is refused as bad data. */
+/* Recorded calls, replayed: FATTN_DUMP_DIR and `fattn run --replay`. The same bits for every
+ * operator, single and planned; other bits are found and named; what is no record is refused as bad
+ * data. */
 #include "cli_case.h"
 
 #include <dirent.h>
@@ -53,7 +54,8 @@ static void replay_all(const char *line, int wanted)
     static char names[NAMES][300];
     char command[400];
     const int n = records(names);
-    static const char *const environments[] = {"", "FATTN_STRICT=1 FATTN_BACKEND=ref FATTN_ISA=scalar", "FATTN_BACKEND=cpu"};
+    static const char *const environments[] = {
+        "", "FATTN_STRICT=1 FATTN_BACKEND=ref FATTN_ISA=scalar", "FATTN_BACKEND=cpu"};
     if (n != wanted) fail_msg("%s\n  %d records instead of %d", line, n, wanted);
     for (int i = 0; i < n; i++) {
         snprintf(command, sizeof command, "run --replay %.*s", (int)sizeof names[i], names[i]);
@@ -101,8 +103,9 @@ static void random_calls_have_the_same_bits(void **state)
 {
     (void)state;
     if (!safetensors_available()) skip();
-    static const char *const ops[] = {"fusion_attention", "prompt_flash_attention", "incre_flash_attention",
-                                      "fused_infer_attention_score", "fused_infer_attention_score_v2"};
+    static const char *const ops[] = {"fusion_attention", "prompt_flash_attention",
+                                      "incre_flash_attention", "fused_infer_attention_score",
+                                      "fused_infer_attention_score_v2"};
     static random_line line;
     for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++)
         for (uint64_t n = 0; n < RANDOM_LINES; n++) {
@@ -119,7 +122,8 @@ static void runs_of_a_plan_are_recorded(void **state)
     char command[1024];
     if (!safetensors_available()) skip();
     static const char *const lines[] = {
-        "incre_flash_attention input_layout=BSH num_heads=4 num_key_value_heads=2 query=f16[3,1,64] key=f16[3,40,32] "
+        "incre_flash_attention input_layout=BSH num_heads=4 num_key_value_heads=2 "
+        "query=f16[3,1,64] key=f16[3,40,32] "
         "value=f16[3,40,32] actual_seq_lengths=7,40,12 page=16",
         "attention_update update_type=1 lse=f32[7]*2 local_out=f16[7,8]*2",
         "ring_attention_update prev_attn_out=f32[5,2,16] prev_softmax_max=f32[2,1,5,8] "
@@ -135,8 +139,9 @@ static void runs_of_a_plan_are_recorded(void **state)
     }
 }
 
-#define LINE                                                                                                   \
-    "fusion_attention input_layout=BNSD query=f32[1,2,5,8] key=f32[1,2,5,8] value=f32[1,2,5,8] .seed=5 seed=3"
+#define LINE                                                                                       \
+    "fusion_attention input_layout=BNSD query=f32[1,2,5,8] key=f32[1,2,5,8] value=f32[1,2,5,8] "   \
+    ".seed=5 seed=3"
 
 /* The only record there is. */
 static const char *one_record(void)
@@ -223,15 +228,17 @@ static void another_instruction_set_is_told(void **state)
     free(bytes);
 }
 
-/* What was computed without strict is computed so again, whatever the environment of the replay says; so does a line
- * of the log. A mask over everything: 0 by default, the mean of the values in strict mode. */
+/* What was computed without strict is computed so again, whatever the environment of the replay
+ * says; so does a line of the log. A mask over everything: 0 by default, the mean of the values in
+ * strict mode. */
 static void the_environment_of_the_replay_is_not_that_of_the_call(void **state)
 {
     (void)state;
-#define HIDDEN                                                                                                 \
-    "fusion_attention input_layout=BNSD query=f32[1,2,5,8] key=f32[1,2,5,8] value=f32[1,2,5,8] "               \
+#define HIDDEN                                                                                     \
+    "fusion_attention input_layout=BNSD query=f32[1,2,5,8] key=f32[1,2,5,8] value=f32[1,2,5,8] "   \
     "atten_mask=bool[5,5] atten_mask.fill=ones sparse_mode=1"
-    static const char *const others[] = {"FATTN_STRICT=1", "FATTN_BACKEND=ref", "FATTN_STRICT=1 FATTN_BACKEND=ref"};
+    static const char *const others[] = {"FATTN_STRICT=1", "FATTN_BACKEND=ref",
+                                         "FATTN_STRICT=1 FATTN_BACKEND=ref"};
     char command[2048];
     if (!safetensors_available()) skip();
     assert_int_equal(record(HIDDEN), FATTN_OK);
@@ -242,8 +249,8 @@ static void the_environment_of_the_replay_is_not_that_of_the_call(void **state)
     fattn("run --replay rec/* --strict"); /* asked for in so many words */
     assert_int_equal(cli.code, 1);
     fattn_with("FATTN_LOG=call", "verify '" HIDDEN "'");
-    snprintf(command, sizeof command, "explain '%.*s' --peak-gflops 1 --peak-gbps 1", (int)strcspn(cli.err, "\n"),
-             cli.err);
+    snprintf(command, sizeof command, "explain '%.*s' --peak-gflops 1 --peak-gbps 1",
+             (int)strcspn(cli.err, "\n"), cli.err);
     expect_code(command, 0);
     char plain[CLI_TEXT];
     strcpy(plain, cli.out);
@@ -252,19 +259,21 @@ static void the_environment_of_the_replay_is_not_that_of_the_call(void **state)
     assert_string_equal(cli.out, plain);
 }
 
-/* Strides of a file may ask for any memory. A gap costs nothing as long as nobody looks into it; what does not fit
- * into the machine is bad data, not a failure of ours. */
+/* Strides of a file may ask for any memory. A gap costs nothing as long as nobody looks into it;
+ * what does not fit into the machine is bad data, not a failure of ours. */
 static void hostile_strides(void **state)
 {
     (void)state;
     size_t n;
     if (!safetensors_available()) skip();
-    assert_int_equal(record("fusion_attention input_layout=BNSD query=f32[1,2,5,8] query.strides=9000000,1000000,8,1 "
+    assert_int_equal(record("fusion_attention input_layout=BNSD query=f32[1,2,5,8] "
+                            "query.strides=9000000,1000000,8,1 "
                             "key=f32[1,2,5,8] value=f32[1,2,5,8]"),
                      FATTN_OK);
     char *bytes = slurp(one_record(), &n);
 #define STRIDES "\"query.strides\":\""
-    swap(bytes, n, STRIDES "9000000,1000000,8,1\"", STRIDES "1,0001000000000,8,1\""); /* 4 GB, 80 numbers in it */
+    swap(bytes, n, STRIDES "9000000,1000000,8,1\"",
+         STRIDES "1,0001000000000,8,1\""); /* 4 GB, 80 numbers in it */
     spit("changed.safetensors", bytes, n);
     expect_code("run --replay changed.safetensors", 0);
     struct rusage used;
@@ -291,10 +300,14 @@ static void no_record_is_bad_data(void **state)
         expect_code("run --replay cut.safetensors", 65);
     }
     static const char *const changes[][2] = {
-        {"query=f32[1,2,5,8]", "query=f32[1,2,5,9]"}, {"query=f32[", "query=f64["},
-        {"\"line\":", "\"lime\":"},                   {"\"isa\":", "\"iza\":"},
-        {"fusion_attention query", "fusion_attentoin query"}, {"\"key\":{", "\"kye\":{"},
-        {"\"out.softmax_max\":{", "\"out.softmax_mix\":{"},   {"{\"__metadata__\"", "{\"__metedata__\""},
+        {"query=f32[1,2,5,8]", "query=f32[1,2,5,9]"},
+        {"query=f32[", "query=f64["},
+        {"\"line\":", "\"lime\":"},
+        {"\"isa\":", "\"iza\":"},
+        {"fusion_attention query", "fusion_attentoin query"},
+        {"\"key\":{", "\"kye\":{"},
+        {"\"out.softmax_max\":{", "\"out.softmax_mix\":{"},
+        {"{\"__metadata__\"", "{\"__metedata__\""},
         {" head_num", " heed_num"},
     };
     for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
@@ -306,7 +319,8 @@ static void no_record_is_bad_data(void **state)
             swap(changed, n, changes[i][0], changes[i][1]);
             spit("changed.safetensors", changed, n);
             fattn("run --replay changed.safetensors");
-            if (cli.code != 65) fail_msg("%s -> %s: exit %d", changes[i][0], changes[i][1], cli.code);
+            if (cli.code != 65)
+                fail_msg("%s -> %s: exit %d", changes[i][0], changes[i][1], cli.code);
         }
         free(changed);
     }
@@ -317,9 +331,12 @@ static void no_record_is_bad_data(void **state)
 static void a_replay_stands_alone(void **state)
 {
     (void)state;
-    expect_error("run --replay x.safetensors fusion_attention", 64, "takes its operator from the file");
-    expect_error("run fusion_attention --scale 2 --replay x.safetensors", 64, "takes its parameters from the file");
-    expect_error("run --op fusion_attention --replay x.safetensors", 64, "--op: a replay takes its operator from");
+    expect_error("run --replay x.safetensors fusion_attention", 64,
+                 "takes its operator from the file");
+    expect_error("run fusion_attention --scale 2 --replay x.safetensors", 64,
+                 "takes its parameters from the file");
+    expect_error("run --op fusion_attention --replay x.safetensors", 64,
+                 "--op: a replay takes its operator from");
     expect_error("run --out-dir here --replay x.safetensors", 64, "--out-dir: a replay");
 }
 
@@ -338,7 +355,8 @@ static void an_unfinished_record_is_told(void **state)
     free(bytes);
 }
 
-/* What a log says can be pasted into check, verify and bench, and a whole log is a file of lines. */
+/* What a log says can be pasted into check, verify and bench, and a whole log is a file of lines.
+ */
 static void a_log_is_a_file_of_lines(void **state)
 {
     (void)state;
@@ -357,7 +375,8 @@ static void a_log_is_a_file_of_lines(void **state)
     expect_code("check @calls.list", 0);
     expect_code("verify @calls.list", 0);
     expect_contains("passed: 240 elements");
-    fattn_with("FATTN_LOG=plan,call", "verify '" LINE " sparse_mode=3'"); /* warns: there is no mask */
+    fattn_with("FATTN_LOG=plan,call",
+               "verify '" LINE " sparse_mode=3'"); /* warns: there is no mask */
     assert_int_equal(cli.code, 0);
     assert_non_null(strstr(cli.err, "# fattn verify: warning: "));
     file = fopen("calls.list", "w");

@@ -257,7 +257,8 @@ static void spelling_follows_strictness(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         line_error error = {.position = -1};
         problem_line *line = line_parse_for(cases[i].text, cases[i].strict, &error);
-        if ((line != NULL) != cases[i].legal) fail_msg("%s, strict %d", cases[i].text, (int)cases[i].strict);
+        if ((line != NULL) != cases[i].legal)
+            fail_msg("%s, strict %d", cases[i].text, (int)cases[i].strict);
         if (!line) assert_non_null(strstr(error.text, "strict wants pre_tokens"));
         line_destroy(line);
     }

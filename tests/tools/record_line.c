@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the library prints of a call is a problem line of the same call: the reader of the command line gives
- * the same args for it, for random calls of every operator and for the odd corners of the grammar. */
+/* What the library prints of a call is a problem line of the same call: the reader of the command
+ * line gives the same args for it, for random calls of every operator and for the odd corners of
+ * the grammar. */
 #include "cm.h"
 
 #include <stdio.h>
@@ -50,16 +51,22 @@ static bool same_value(const fattn_field *f, const void *a, const void *b)
     case FATTN_FIELD_TENSOR_OUT:
     case FATTN_FIELD_TENSOR_INOUT:
         return same_tensor(*(const fattn_tensor *const *)a, *(const fattn_tensor *const *)b);
-    case FATTN_FIELD_TENSORS_IN: return same_list(a, b);
-    case FATTN_FIELD_INT: return *(const int64_t *)a == *(const int64_t *)b;
-    case FATTN_FIELD_FLOAT: return *(const double *)a == *(const double *)b;
-    case FATTN_FIELD_BOOL: return *(const bool *)a == *(const bool *)b;
+    case FATTN_FIELD_TENSORS_IN:
+        return same_list(a, b);
+    case FATTN_FIELD_INT:
+        return *(const int64_t *)a == *(const int64_t *)b;
+    case FATTN_FIELD_FLOAT:
+        return *(const double *)a == *(const double *)b;
+    case FATTN_FIELD_BOOL:
+        return *(const bool *)a == *(const bool *)b;
     case FATTN_FIELD_STRING: {
         const char *x = *(const char *const *)a, *y = *(const char *const *)b;
         return x && y ? strcmp(x, y) == 0 : x == y;
     }
-    case FATTN_FIELD_INTS: return same_ints(a, b);
-    case FATTN_FIELD_INT_OUT: return true;
+    case FATTN_FIELD_INTS:
+        return same_ints(a, b);
+    case FATTN_FIELD_INT_OUT:
+        return true;
     }
     return false;
 }
@@ -144,7 +151,8 @@ static void no_operator_is_forgotten(void **state)
     for (int i = 0; i < count; i++) {
         const size_t n = strlen(ops[i].name);
         int found = 0;
-        for (int c = 0; c < CORNERS; c++) found += strncmp(corners[c], ops[i].name, n) == 0 && corners[c][n] == ' ';
+        for (int c = 0; c < CORNERS; c++)
+            found += strncmp(corners[c], ops[i].name, n) == 0 && corners[c][n] == ' ';
         if (!found) fail_msg("no corner for %s", ops[i].name);
     }
 }

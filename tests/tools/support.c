@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* support.c — prints docs/support.md: for every attention operator and layout, which forms of a call are legal, by
- * default and in strict mode. Every cell is an answer of the checker to a small problem line; nothing is typed. */
+/* support.c — prints docs/support.md: for every attention operator and layout, which forms of a
+ * call are legal, by default and in strict mode. Every cell is an answer of the checker to a small
+ * problem line; nothing is typed. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,16 +126,21 @@ static void print_operator(support *s, const fattn_operator_capability *op)
 static void print_escaped(const char *text)
 {
     for (; *text; text++) {
-        if (*text == '<') fputs("&lt;", stdout);
-        else if (*text == '|') fputs("\\|", stdout);
-        else putchar(*text);
+        if (*text == '<')
+            fputs("&lt;", stdout);
+        else if (*text == '|')
+            fputs("\\|", stdout);
+        else
+            putchar(*text);
     }
 }
 
 static void print_reasons(const support *s)
 {
-    puts("\n## Why not\n\nThe library's own sentence for the first cell with that number, and the line that\n"
-         "was asked; `fattn check LINE` says it again, with `--strict` where only the device refuses.");
+    puts("\n## Why not\n\nThe library's own sentence for the first cell with that number, and the "
+         "line that\n"
+         "was asked; `fattn check LINE` says it again, with `--strict` where only the device "
+         "refuses.");
     for (int i = 0; i < s->n_reasons; i++) {
         printf("\n<a id=\"r%d\"></a>**%d** ", i + 1, i + 1);
         print_escaped(s->reasons[i].text);
@@ -150,12 +156,14 @@ int main(void)
     setenv("FATTN_LANG", "en", 1);
     if (fattn_capabilities(NULL, &set) != FATTN_OK || !open_contexts(&s)) return 1;
     puts("# What is supported\n\n"
-         "Printed by `tests/tools/support.c`, which asks the checker; a test compares. After a change:\n"
+         "Printed by `tests/tools/support.c`, which asks the checker; a test compares. After a "
+         "change:\n"
          "`cmake --build build/release --target support_table`.\n\n"
-         "`yes`: computed. `yes!`: computed, with a warning that the device does something else. A number:\n"
-         "refused, for that reason. `a / b`: a by default, b in strict mode. Where the row does not say\n"
-         "otherwise the sizes are " SUPPORT_SIZES
-         ";\nmasks have the form that the mode wants.");
+         "`yes`: computed. `yes!`: computed, with a warning that the device does something else. A "
+         "number:\n"
+         "refused, for that reason. `a / b`: a by default, b in strict mode. Where the row does "
+         "not say\n"
+         "otherwise the sizes are " SUPPORT_SIZES ";\nmasks have the form that the mode wants.");
     for (int i = 0; i < set.n_operators && !s.failed; i++) print_operator(&s, &set.operators[i]);
     print_reasons(&s);
     for (int strict = 0; strict < 2; strict++) fattn_context_destroy(s.context[strict]);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* support_line.c — one row of the table per form; its line is put together letter by letter, so that a layout that
- * the library learns needs nothing here. */
+/* support_line.c — one row of the table per form; its line is put together letter by letter, so
+ * that a layout that the library learns needs nothing here. */
 #include "support_line.h"
 
 #include <stdarg.h>
@@ -17,7 +17,16 @@ enum {
     INFER = PROMPT | INCRE | FIA,
     ALL = TRAIN | INFER
 };
-enum { BATCH = 2, HEADS = 8, DIM = 128, Q_LEN = 64, KV_LEN = 256, BLOCK = 128, CHUNK = 16, SHARED = 128 };
+enum {
+    BATCH = 2,
+    HEADS = 8,
+    DIM = 128,
+    Q_LEN = 64,
+    KV_LEN = 256,
+    BLOCK = 128,
+    CHUNK = 16,
+    SHARED = 128
+};
 enum { MASK_NONE, MASK_DENSE, MASK_2048, MASK_3072, MASK_TREE, MASK_BATCH };
 
 const support_form support_forms[] = {
@@ -41,15 +50,45 @@ const support_form support_forms[] = {
     {.name = "value dim 64", .ops = ALL, .dv = 64},
     {.name = "head dims 192 and 128", .ops = TRAIN | FIA, .d = 192, .dv = 128},
     {.name = "rope 64", .ops = TRAIN | FIA, .rope = 64},
-    {.name = "rope 64, dim 512, one kv head, one row", .ops = FIA, .d = 512, .rope = 64, .heads = 32,
-     .kv_heads = 1, .q_len = 1},
-    {.name = "the same, cache BnBsH", .ops = FIA, .d = 512, .rope = 64, .heads = 32, .kv_heads = 1, .q_len = 1,
+    {.name = "rope 64, dim 512, one kv head, one row",
+     .ops = FIA,
+     .d = 512,
+     .rope = 64,
+     .heads = 32,
+     .kv_heads = 1,
+     .q_len = 1},
+    {.name = "the same, cache BnBsH",
+     .ops = FIA,
+     .d = 512,
+     .rope = 64,
+     .heads = 32,
+     .kv_heads = 1,
+     .q_len = 1,
      .cache = CACHE_BNBSH},
-    {.name = "the same, cache NZ", .ops = FIA, .d = 512, .rope = 64, .heads = 32, .kv_heads = 1, .q_len = 1,
+    {.name = "the same, cache NZ",
+     .ops = FIA,
+     .d = 512,
+     .rope = 64,
+     .heads = 32,
+     .kv_heads = 1,
+     .q_len = 1,
      .cache = CACHE_NZ},
-    {.name = "rope 64, bf16, mode 3", .ops = TRAIN | FIA, .rope = 64, .dtype = "bf16", .mode = 3, .mask = MASK_2048},
-    {.name = "rope 64, dim 512, mode 9, 8 queries, cache BnBsH", .ops = V2, .d = 512, .rope = 64, .heads = 32,
-     .kv_heads = 1, .q_len = 8, .cache = CACHE_BNBSH, .mode = 9, .mask = MASK_TREE},
+    {.name = "rope 64, bf16, mode 3",
+     .ops = TRAIN | FIA,
+     .rope = 64,
+     .dtype = "bf16",
+     .mode = 3,
+     .mask = MASK_2048},
+    {.name = "rope 64, dim 512, mode 9, 8 queries, cache BnBsH",
+     .ops = V2,
+     .d = 512,
+     .rope = 64,
+     .heads = 32,
+     .kv_heads = 1,
+     .q_len = 8,
+     .cache = CACHE_BNBSH,
+     .mode = 9,
+     .mask = MASK_TREE},
     {.name = "sink", .ops = TRAIN | V2, .sink = true},
     {.name = "softmax_lse", .ops = FIA, .lse = true},
     {.name = "mode 0, mask", .ops = ALL & ~INCRE, .mask = MASK_DENSE},
@@ -58,20 +97,48 @@ const support_form support_forms[] = {
     {.name = "mode 2, 2048² mask", .ops = ALL & ~INCRE, .mode = 2, .mask = MASK_2048},
     {.name = "mode 3, 2048² mask", .ops = ALL & ~INCRE, .mode = 3, .mask = MASK_2048},
     {.name = "mode 3, no mask", .ops = ALL & ~INCRE, .mode = 3},
-    {.name = "mode 4, 2048² mask", .ops = ALL & ~INCRE, .mode = 4, .mask = MASK_2048,
+    {.name = "mode 4, 2048² mask",
+     .ops = ALL & ~INCRE,
+     .mode = 4,
+     .mask = MASK_2048,
      .extra = "pre_tokens=128 next_tokens=0"},
-    {.name = "mode 5, mask per batch, prefix", .ops = TRAIN, .mode = 5, .mask = MASK_BATCH,
+    {.name = "mode 5, mask per batch, prefix",
+     .ops = TRAIN,
+     .mode = 5,
+     .mask = MASK_BATCH,
      .extra = "prefix=200,240"},
-    {.name = "mode 6, 3072×2048 mask, prefix", .ops = TRAIN, .mode = 6, .mask = MASK_3072,
+    {.name = "mode 6, 3072×2048 mask, prefix",
+     .ops = TRAIN,
+     .mode = 6,
+     .mask = MASK_3072,
      .extra = "prefix=200,240"},
-    {.name = "mode 7, 2048² mask", .ops = TRAIN, .mode = 7, .mask = MASK_2048,
+    {.name = "mode 7, 2048² mask",
+     .ops = TRAIN,
+     .mode = 7,
+     .mask = MASK_2048,
      .extra = "pre_tokens=65536 next_tokens=0"},
-    {.name = "mode 8, 2048² mask", .ops = TRAIN, .mode = 8, .mask = MASK_2048,
+    {.name = "mode 8, 2048² mask",
+     .ops = TRAIN,
+     .mode = 8,
+     .mask = MASK_2048,
      .extra = "pre_tokens=65536 next_tokens=0"},
-    {.name = "mode 9, tree mask of 8 queries", .ops = FIA, .mode = 9, .mask = MASK_TREE, .q_len = 8},
-    {.name = "mode 9, cache BnBsH", .ops = V2, .mode = 9, .mask = MASK_TREE, .q_len = 8, .cache = CACHE_BNBSH},
+    {.name = "mode 9, tree mask of 8 queries",
+     .ops = FIA,
+     .mode = 9,
+     .mask = MASK_TREE,
+     .q_len = 8},
+    {.name = "mode 9, cache BnBsH",
+     .ops = V2,
+     .mode = 9,
+     .mask = MASK_TREE,
+     .q_len = 8,
+     .cache = CACHE_BNBSH},
     {.name = "position bias [B,N,Sq,Skv]", .ops = ALL, .pse = 1},
-    {.name = "slopes (pse_type 2), 256 queries", .ops = TRAIN, .pse = 2, .q_len = KV_LEN, .extra = "pse_type=2"},
+    {.name = "slopes (pse_type 2), 256 queries",
+     .ops = TRAIN,
+     .pse = 2,
+     .q_len = KV_LEN,
+     .extra = "pse_type=2"},
     {.name = "inner_precise 1", .ops = TRAIN | INCRE | FIA, .extra = "inner_precise=1"},
     {.name = "keep_prob 0.9", .ops = TRAIN, .extra = "keep_prob=0.9"},
     {.name = "int8 keys and values", .ops = FIA, .extra = "int8"},
@@ -84,16 +151,17 @@ static const struct names {
     unsigned bit;
     const char *heads, *kv_heads, *q_lengths, *kv_lengths, *pse, *sink, *sink_dtype, *lse;
 } table[] = {
-    {"fusion_attention", TRAIN, "head_num", NULL, "actual_seq_qlen", "actual_seq_kvlen", "pse", "sink", "f32",
-     NULL},
+    {"fusion_attention", TRAIN, "head_num", NULL, "actual_seq_qlen", "actual_seq_kvlen", "pse",
+     "sink", "f32", NULL},
     {"prompt_flash_attention", PROMPT, "num_heads", "num_key_value_heads", "actual_seq_lengths",
      "actual_seq_lengths_kv", "pse_shift", NULL, NULL, NULL},
-    {"incre_flash_attention", INCRE, "num_heads", "num_key_value_heads", NULL, "actual_seq_lengths", "pse_shift",
-     NULL, NULL, NULL},
+    {"incre_flash_attention", INCRE, "num_heads", "num_key_value_heads", NULL, "actual_seq_lengths",
+     "pse_shift", NULL, NULL, NULL},
     {"fused_infer_attention_score", V1, "num_heads", "num_key_value_heads", "actual_seq_lengths",
      "actual_seq_lengths_kv", "pse_shift", NULL, NULL, "softmax_lse_flag"},
-    {"fused_infer_attention_score_v2", V2, "num_query_heads", "num_key_value_heads", "actual_seq_qlen",
-     "actual_seq_kvlen", "pse_shift", "learnable_sink", "bf16", "return_softmax_lse"},
+    {"fused_infer_attention_score_v2", V2, "num_query_heads", "num_key_value_heads",
+     "actual_seq_qlen", "actual_seq_kvlen", "pse_shift", "learnable_sink", "bf16",
+     "return_softmax_lse"},
 };
 
 static const struct names *names_of(const char *op)
@@ -136,7 +204,12 @@ static void put_dense(writer *w, const char *dtype, int b, int s, int n, int d)
     put(w, "%s[", dtype);
     for (int i = 0; i < w->n_letters; i++) {
         const char c = w->layout[i];
-        const int extent = c == 'B' ? b : c == 'S' ? s : c == 'T' ? b * s : c == 'N' ? n : c == 'H' ? n * d : d;
+        const int extent = c == 'B'   ? b
+                           : c == 'S' ? s
+                           : c == 'T' ? b * s
+                           : c == 'N' ? n
+                           : c == 'H' ? n * d
+                                      : d;
         put(w, "%s%d", i ? "," : "", extent);
     }
     put(w, "]");
@@ -151,7 +224,8 @@ static void put_cache(writer *w, support_cache cache, const char *dtype, int n, 
 }
 
 /* " key=..." in whatever form the keys have. */
-static void put_keys(writer *w, const support_form *f, const char *name, const char *dtype, int n, int d)
+static void put_keys(writer *w, const support_form *f, const char *name, const char *dtype, int n,
+                     int d)
 {
     if (f->list) {
         put(w, " %s_list=", name);
@@ -160,15 +234,18 @@ static void put_keys(writer *w, const support_form *f, const char *name, const c
         return;
     }
     put(w, " %s=", name);
-    if (f->cache) put_cache(w, f->cache, dtype, n, d);
-    else put_dense(w, dtype, w->batch, KV_LEN, n, d);
+    if (f->cache)
+        put_cache(w, f->cache, dtype, n, d);
+    else
+        put_dense(w, dtype, w->batch, KV_LEN, n, d);
 }
 
 /* " NAME=64,128" (ends) or " NAME=64,64" */
 static void put_lengths(writer *w, const char *name, int length, bool ends)
 {
     put(w, " %s=", name);
-    for (int b = 0; b < w->batch; b++) put(w, "%s%d", b ? "," : "", ends ? (b + 1) * length : length);
+    for (int b = 0; b < w->batch; b++)
+        put(w, "%s%d", b ? "," : "", ends ? (b + 1) * length : length);
 }
 
 static void put_mask(writer *w, const support_form *f, int q_len)
@@ -178,7 +255,8 @@ static void put_mask(writer *w, const support_form *f, int q_len)
     if (f->mask == MASK_3072) put(w, " atten_mask=bool[3072,2048]");
     if (f->mask == MASK_BATCH) put(w, " atten_mask=bool[%d,1,%d,%d]", w->batch, q_len, KV_LEN);
     if (f->mask == MASK_TREE && w->packed) put(w, " atten_mask=bool[%d]", w->batch * q_len * q_len);
-    if (f->mask == MASK_TREE && !w->packed) put(w, " atten_mask=bool[%d,%d,%d]", w->batch, q_len, q_len);
+    if (f->mask == MASK_TREE && !w->packed)
+        put(w, " atten_mask=bool[%d,%d,%d]", w->batch, q_len, q_len);
     if (f->mode) put(w, " sparse_mode=%d", f->mode);
 }
 
@@ -187,7 +265,9 @@ static void put_extra(writer *w, const support_form *f, const struct names *n)
 {
     if (!f->extra || strcmp(f->extra, "kv_lengths") == 0) return;
     if (strcmp(f->extra, "int8") == 0) {
-        put(w, n->bit == V1 ? " antiquant_scale=f16[2,%d]" : " dequant_scale_key=f32[%d] dequant_scale_value=f32[%d]",
+        put(w,
+            n->bit == V1 ? " antiquant_scale=f16[2,%d]"
+                         : " dequant_scale_key=f32[%d] dequant_scale_value=f32[%d]",
             HEADS * DIM, HEADS * DIM);
         return;
     }
@@ -201,7 +281,8 @@ static void put_inputs(writer *w, const support_form *f, const struct names *n, 
 {
     const char *dtype = f->dtype ? f->dtype : "f16";
     const char *kv_dtype = f->extra && strcmp(f->extra, "int8") == 0 ? "i8" : dtype;
-    const int heads = or_else(f->heads, HEADS), kv = or_else(f->kv_heads, heads), d = or_else(f->d, DIM);
+    const int heads = or_else(f->heads, HEADS), kv = or_else(f->kv_heads, heads),
+              d = or_else(f->d, DIM);
     put(w, " %s=%d", n->heads, heads);
     if (n->kv_heads) put(w, " %s=%d", n->kv_heads, kv);
     put(w, " query=");
@@ -216,7 +297,8 @@ static void put_inputs(writer *w, const support_form *f, const struct names *n, 
 
 static void put_sequences(writer *w, const support_form *f, const struct names *n, int q_len)
 {
-    const bool kv_lengths = f->cache || f->left_padding || (f->extra && strcmp(f->extra, "kv_lengths") == 0);
+    const bool kv_lengths =
+        f->cache || f->left_padding || (f->extra && strcmp(f->extra, "kv_lengths") == 0);
     if (f->cache) put(w, " block_table=i32[%d,%d] block_size=%d", w->batch, KV_LEN / BLOCK, BLOCK);
     if (n->q_lengths && (w->packed || (f->left_padding && n->bit == V1)))
         put_lengths(w, n->q_lengths, w->packed ? q_len : q_len - 4, w->packed);
@@ -229,7 +311,8 @@ static void put_sequences(writer *w, const support_form *f, const struct names *
 void support_line(char line[LINE_ROOM], const char *op, const char *layout, const support_form *f)
 {
     const struct names *n = names_of(op);
-    const int q_len = n->bit == INCRE ? 1 : or_else(f->q_len, Q_LEN), heads = or_else(f->heads, HEADS);
+    const int q_len = n->bit == INCRE ? 1 : or_else(f->q_len, Q_LEN),
+              heads = or_else(f->heads, HEADS);
     writer w = {.line = line, .layout = layout, .n_letters = (int)strcspn(layout, "_")};
     w.packed = memchr(layout, 'T', (size_t)w.n_letters) != NULL;
     w.batch = w.packed || memchr(layout, 'B', (size_t)w.n_letters) ? BATCH : 1;

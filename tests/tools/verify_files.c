@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* verify_files.c — `fattn verify` of results that were computed elsewhere: what is judged, what is named, what is
- * refused. The call is the hand-computed example of the specification (inference 18): one head, D = 2, scale 0.5. */
+/* verify_files.c — `fattn verify` of results that were computed elsewhere: what is judged, what is
+ * named, what is refused. The call is the hand-computed example of the specification (inference
+ * 18): one head, D = 2, scale 0.5. */
 #include "cli_case.h"
 
 #include "io/element.h"
@@ -26,7 +27,8 @@ static int leave(void **state)
     return chdir("..") != 0 || system(command) != 0;
 }
 
-static void save(const char *path, fattn_dtype dtype, int rank, const int64_t *shape, const double *values)
+static void save(const char *path, fattn_dtype dtype, int rank, const int64_t *shape,
+                 const double *values)
 {
     static unsigned char data[4096];
     int64_t count;
@@ -37,7 +39,8 @@ static void save(const char *path, fattn_dtype dtype, int rank, const int64_t *s
     if (npy_write(path, &t, &error) != IO_OK) fail_msg("%s", error.message);
 }
 
-static const int64_t q_shape[] = {1, 1, 2, 2}, kv_shape[] = {1, 1, 3, 2}, lse_shape[] = {1, 1, 2, 1};
+static const int64_t q_shape[] = {1, 1, 2, 2}, kv_shape[] = {1, 1, 3, 2},
+                     lse_shape[] = {1, 1, 2, 1};
 
 /* Scores of row 0: 0.5, 0, 0.5; of row 1: 0.25, 0.25, 0.5. */
 static void exact(double out[4], double lse[2])
@@ -64,7 +67,8 @@ static void save_call(fattn_dtype dtype)
     exact(out, lse);
 }
 
-#define OPTIONS " --query q.npy --key k.npy --value v.npy --input-layout BNSD --num-heads 1 --scale 0.5"
+#define OPTIONS                                                                                    \
+    " --query q.npy --key k.npy --value v.npy --input-layout BNSD --num-heads 1 --scale 0.5"
 #define CALL "verify fused_infer_attention_score" OPTIONS
 #define LSE " --softmax-lse-flag"
 
@@ -79,9 +83,11 @@ static void the_exact_answer_passes(void **state)
     expect_contains("level L2");
     expect_code("verify --op fused_infer_attention_score" OPTIONS " --result r.npy", 0);
     expect_code("verify --op=npu_fused_infer_attention_score" OPTIONS " --result=r.npy", 0);
-    expect_code("verify" OPTIONS " --op fused_infer_attention_score --result-attention-out r.npy", 0);
+    expect_code("verify" OPTIONS " --op fused_infer_attention_score --result-attention-out r.npy",
+                0);
     expect_code("verify --op fused_infer_attention_score_v2 --query q.npy --key k.npy --value v.npy"
-                " --input-layout BNSD --num-query-heads 1 --softmax-scale 0.5 --result r.npy", 0);
+                " --input-layout BNSD --num-query-heads 1 --softmax-scale 0.5 --result r.npy",
+                0);
     expect_env("FATTN_RESULT=r.npy", CALL, 0, "");
 }
 
@@ -139,15 +145,18 @@ static void figures_and_ratios(void **state)
 {
     (void)state;
     if (!FATTN_WITH_JANSSON) skip();
-    static const char *const keys[] = {"\"max_rel\": ", "\"mean_rel\": ", "\"rms\": ", "\"max_abs\": "};
+    static const char *const keys[] = {
+        "\"max_rel\": ", "\"mean_rel\": ", "\"rms\": ", "\"max_abs\": "};
     save_call(FATTN_F64);
     const double wrong[4] = {out[0], out[1], out[2], out[3] * 1.01}, off = wrong[3] - out[3];
-    const double wanted[] = {off / (out[3] + 1e-7), off / (out[3] + 1e-7) / 4, sqrt(off * off / 4), off};
+    const double wanted[] = {off / (out[3] + 1e-7), off / (out[3] + 1e-7) / 4, sqrt(off * off / 4),
+                             off};
     save("r.npy", FATTN_F64, 4, q_shape, wrong);
     expect_code(CALL " --result r.npy --json", 1);
     for (int i = 0; i < 4; i++) {
         const double got = json_number(keys[i]);
-        if (!(fabs(got - wanted[i]) < 1e-9)) fail_msg("%s%.17g instead of %.17g", keys[i], got, wanted[i]);
+        if (!(fabs(got - wanted[i]) < 1e-9))
+            fail_msg("%s%.17g instead of %.17g", keys[i], got, wanted[i]);
     }
     expect_contains("\"passed\": false");
     expect_contains("\"worst_at\": [");
@@ -185,9 +194,11 @@ static void ratios_to_our_own_result(void **state)
     expect_code(CALL " --result r.npy", 1);
     if (!FATTN_WITH_JANSSON) return;
     expect_code(CALL " --result r.npy --json", 1);
-    static const char *const keys[] = {"\"ratio_max_rel\": ", "\"ratio_mean_rel\": ", "\"ratio_rms\": "};
+    static const char *const keys[] = {
+        "\"ratio_max_rel\": ", "\"ratio_mean_rel\": ", "\"ratio_rms\": "};
     for (int i = 0; i < 3; i++) {
-        const double wanted = i < 2 ? errors[1][i] / errors[0][i] : sqrt(errors[1][i] / errors[0][i]);
+        const double wanted =
+            i < 2 ? errors[1][i] / errors[0][i] : sqrt(errors[1][i] / errors[0][i]);
         if (!(fabs(json_number(keys[i]) / wanted - 1) < 1e-9)) fail_msg("%s%.17g", keys[i], wanted);
     }
 }
@@ -207,11 +218,15 @@ static void statistics_alone_and_together(void **state)
     expect_code(CALL LSE " --result-lse l.npy --result r.npy", 1);
     expect_contains("worst softmax_lse[0,0,1,0]: got ");
     expect_code(CALL LSE " --result-lse l.npy", 1);
-    expect_error(CALL " --result-lse l.npy", 64, "this call does not return softmax_lse; --softmax-lse-flag asks");
-    expect_error("verify fused_infer_attention_score_v2 --query q.npy --key k.npy --value v.npy --input-layout BNSD "
-                 "--num-query-heads 1 --result-lse l.npy", 64, "; --return-softmax-lse asks");
+    expect_error(CALL " --result-lse l.npy", 64,
+                 "this call does not return softmax_lse; --softmax-lse-flag asks");
+    expect_error("verify fused_infer_attention_score_v2 --query q.npy --key k.npy --value v.npy "
+                 "--input-layout BNSD "
+                 "--num-query-heads 1 --result-lse l.npy",
+                 64, "; --return-softmax-lse asks");
     expect_error(CALL " --result-softmax-max l.npy", 64, "has no such output");
-    expect_error(CALL LSE " --result-lse l.npy --result-softmax-lse l.npy", 64, "are both softmax_lse");
+    expect_error(CALL LSE " --result-lse l.npy --result-softmax-lse l.npy", 64,
+                 "are both softmax_lse");
     expect_error(CALL " --result r.npy --out r.npy", 64, "are both attention_out");
 }
 
@@ -224,7 +239,9 @@ static void training_statistics(void **state)
     for (int i = 0; i < 16; i++) max[i] = 0.5, sum[i] = exp(lse[i / 8] - 0.5);
     save("m.npy", FATTN_F32, 4, shape, max);
     save("s.npy", FATTN_F32, 4, shape, sum);
-#define TRAINING "verify fusion_attention --query q.npy --key k.npy --value v.npy --input-layout BNSD --scale 0.5"
+#define TRAINING                                                                                   \
+    "verify fusion_attention --query q.npy --key k.npy --value v.npy --input-layout BNSD --scale " \
+    "0.5"
     expect_code(TRAINING " --result-max m.npy --result-sum s.npy", 0);
     expect_contains("passed: 32 elements");
     sum[13] *= 1.01;
@@ -244,7 +261,8 @@ static void dtypes_of_dumps(void **state)
     expect_code(CALL BF16 " --result r.npy --result-dtype f16", 65); /* these bits are no fp16 */
     double widened[4];
     uint16_t cell[1];
-    for (int i = 0; i < 4; i++) io_set(cell, FATTN_BF16, 0, out[i]), widened[i] = io_get(cell, FATTN_BF16, 0);
+    for (int i = 0; i < 4; i++)
+        io_set(cell, FATTN_BF16, 0, out[i]), widened[i] = io_get(cell, FATTN_BF16, 0);
     save("r.npy", FATTN_F32, 4, q_shape, widened);
     expect_code(CALL BF16 " --result r.npy", 0);
     assert_null(strstr(cli.out, "rounded from"));
@@ -261,7 +279,8 @@ static void dtypes_of_dumps(void **state)
     assert_int_equal(cli.code, 0);
     save_call(FATTN_F32);
     save("r.npy", FATTN_F16, 4, q_shape, out);
-    expect_error(CALL " --result r.npy", 65, "f16[1,1,2,2], but attention_out of this call is f32[1,1,2,2]");
+    expect_error(CALL " --result r.npy", 65,
+                 "f16[1,1,2,2], but attention_out of this call is f32[1,1,2,2]");
     expect_error(CALL " --result r.npy --result-dtype f77", 64, "f77");
 }
 
@@ -272,8 +291,9 @@ static void shapes_of_dumps(void **state)
     const double six[6] = {0};
     save_call(FATTN_F32);
     save("r.npy", FATTN_F32, 1, flat, out);
-    expect_error(CALL " --result r.npy", 65,
-                 "r.npy is f32[4], but attention_out of this call is f32[1,1,2,2]; as many elements");
+    expect_error(
+        CALL " --result r.npy", 65,
+        "r.npy is f32[4], but attention_out of this call is f32[1,1,2,2]; as many elements");
     save("r.npy", FATTN_F32, 4, turned, out);
     expect_error(CALL " --result r.npy", 65, "f32[1,1,2,2]");
     save("r.npy", FATTN_F32, 4, more, six);
@@ -286,8 +306,9 @@ static void shapes_of_dumps(void **state)
 static void problem_lines_with_a_result(void **state)
 {
     (void)state;
-#define LINE "'fused_infer_attention_score input_layout=BSND query=f16[1,3,2,16] key=f16[1,9,2,16]" \
-             " value=f16[1,9,2,16] num_heads=2 softmax_lse_flag=true"
+#define LINE                                                                                       \
+    "'fused_infer_attention_score input_layout=BSND query=f16[1,3,2,16] key=f16[1,9,2,16]"         \
+    " value=f16[1,9,2,16] num_heads=2 softmax_lse_flag=true"
     const double zeros[96] = {0};
     expect_code("verify " LINE " seed=3'", 0);
     expect_contains("softmax_lse: 6 elements");
@@ -295,15 +316,17 @@ static void problem_lines_with_a_result(void **state)
     expect_code("verify " LINE " seed=3' --result r.npy", 1);
     expect_contains("FAILED: 96 elements");
     expect_contains("seed=3");
-    expect_error("verify " LINE "' --result r.npy --result-lse r.npy", 65, "softmax_lse of this call");
+    expect_error("verify " LINE "' --result r.npy --result-lse r.npy", 65,
+                 "softmax_lse of this call");
     FILE *file = fopen("lines", "w");
     assert_non_null(file);
     fclose(file);
     expect_error("verify @lines --result r.npy", 64, "not with the lines of @lines");
 }
 
-/* Strict semantics: an fp16 dump of inner_precise 1, where the device rounds the scores to fp16, is inside the
- * strict contract; and a mask over everything gives the mean of the values in strict training. */
+/* Strict semantics: an fp16 dump of inner_precise 1, where the device rounds the scores to fp16, is
+ * inside the strict contract; and a mask over everything gives the mean of the values in strict
+ * training. */
 static void strict_answers(void **state)
 {
     (void)state;
@@ -346,7 +369,8 @@ static void info_about_files_and_layouts(void **state)
     expect_code("info", 0);
     expect_contains("tensor files           .npy");
     expect_contains("libzip       ");
-    const char *v2 = strstr(cli.out, "\n  fused_infer_attention_score_v2 "), *decode = strstr(cli.out, "\n  incre_");
+    const char *v2 = strstr(cli.out, "\n  fused_infer_attention_score_v2 "),
+               *decode = strstr(cli.out, "\n  incre_");
     assert_non_null(v2);
     assert_non_null(decode);
     assert_non_null(strstr(v2, "TND_NTD"));
@@ -358,7 +382,8 @@ static void info_about_files_and_layouts(void **state)
     expect_contains("\"sparse_modes\": [");
 }
 
-/* Every element one step of fp16 beside the right one: inside its bound, and still not good enough. */
+/* Every element one step of fp16 beside the right one: inside its bound, and still not good enough.
+ */
 static void too_few_correctly_rounded(void **state)
 {
     (void)state;
@@ -368,8 +393,10 @@ static void too_few_correctly_rounded(void **state)
     for (int i = 0; i < N; i++) ones[i] = 1, beside[i] = 1 - 0x1p-11;
     save("q.npy", FATTN_F16, 4, shape, ones);
     save("r.npy", FATTN_F16, 4, shape, beside);
-#define SAME "verify fused_infer_attention_score --query q.npy --key q.npy --value q.npy --input-layout BNSD " \
-             "--num-heads 1 --result r.npy"
+#define SAME                                                                                       \
+    "verify fused_infer_attention_score --query q.npy --key q.npy --value q.npy --input-layout "   \
+    "BNSD "                                                                                        \
+    "--num-heads 1 --result r.npy"
     expect_code(SAME, 1);
     expect_contains(" 0 outside, worst error ");
     expect_contains("; too few elements are correctly rounded\n");

@@ -13,10 +13,10 @@ static INLINE void store(char *dst, const float *src, int cols, float divisor, c
     const vf div = v_dup(divisor);
     int c = 0;
     for (; c + VL <= cols; c += VL)
-        v_store_as(dst + c * vec_size(type),
-                   MUTANT(57, v_div(v_load(src + c), div),
-                          v_mul(v_load(src + c), v_div(v_dup(1), div))),
-                   type);
+        v_store_as(
+            dst + c * vec_size(type),
+            MUTANT(57, v_div(v_load(src + c), div), v_mul(v_load(src + c), v_div(v_dup(1), div))),
+            type);
     if (c < cols) {
         const vf x = v_div(v_load_partial(src + c, cols - c), div);
         v_store_partial_as(dst + c * vec_size(type), x, cols - c, type);
