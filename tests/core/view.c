@@ -17,8 +17,9 @@ static void contiguous_rows(void **state)
 {
     (void)state;
     const fattn_problem p = {0};
-    const fattn_view bnsd = {.n_parts = 1, .part = {{D, HEADS * ROWS * D, ROWS * D, D, 1, 0}}};
-    const fattn_view tnd = {.n_parts = 1, .part = {{D, 0, D, HEADS * D, 1, 0}}};
+    const fattn_view bnsd = {.n_parts = 1,
+                             .part = {{D, HEADS * ROWS * D, ROWS * D, D, 1, 0, 0, 0}}};
+    const fattn_view tnd = {.n_parts = 1, .part = {{D, 0, D, HEADS * D, 1, 0, 0, 0}}};
     int64_t flat = 0; /* counts through [batch][head][row] in memory order */
     for (int b = 0; b < BATCH; b++)
         for (int h = 0; h < HEADS; h++)
@@ -35,8 +36,8 @@ static void two_parts(void **state)
 {
     (void)state;
     const fattn_problem p = {0};
-    const fattn_view view = {.n_parts = 2,
-                             .part = {{D, 0, D, HEADS * D, 1, 0}, {2, 0, 2, HEADS * 2, 1, 0}}};
+    const fattn_view view = {
+        .n_parts = 2, .part = {{D, 0, D, HEADS * D, 1, 0, 0, 0}, {2, 0, 2, HEADS * 2, 1, 0, 0, 0}}};
     assert_int_equal(view_offset(&p, &view, 0, NULL, 0, 1, 3), 3 * HEADS * D + D);
     assert_int_equal(view_offset(&p, &view, 1, NULL, 0, 1, 3), 3 * HEADS * 2 + 2);
 }
