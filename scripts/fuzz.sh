@@ -87,7 +87,7 @@ seed=$(date +%s)
 if [ "$executions" -gt 0 ]; then
     # Operators need most of the time: they are slow and many.
     until enough || [ -e "$work/failed" ]; do
-        items='fuzz-fast:fuzz_caches fuzz-fast:fuzz_handles'
+        items='fuzz-fast:fuzz_caches fuzz-fast:fuzz_caches fuzz-fast:fuzz_handles fuzz-fast:fuzz_calls'
         for _ in 1 2 3 4 5; do items="$items fuzz-fast:fuzz_calls fuzz-fast:fuzz_calls"; done
         # shellcheck disable=SC2086
         all 60 $items

@@ -15,21 +15,20 @@ static INLINE void tile(float *o, ptrdiff_t ldo, const float *pt, const float *v
                         int keys, const float *alpha, const int mr, const int nv)
 {
     vf acc[TILE_HEIGHT_MAX][TILE_NV];
-    UNROLL for (int i = 0; i < mr; i++) UNROLL for (int j = 0; j < nv; j++) acc[i][j] =
-        v_load(o + i * ldo + j * VL);
+    UNROLL for (int i = 0; i < mr; i++)
+        UNROLL for (int j = 0; j < nv; j++) acc[i][j] = v_load(o + i * ldo + j * VL);
     if (alpha)
-        UNROLL for (int i = 0; i < mr; i++) UNROLL for (int j = 0; j < nv; j++) acc[i][j] =
-            v_mul(acc[i][j], v_dup(alpha[i]));
+        UNROLL for (int i = 0; i < mr; i++)
+            UNROLL for (int j = 0; j < nv; j++) acc[i][j] = v_mul(acc[i][j], v_dup(alpha[i]));
 
     for (int key = 0; key < keys; key++, pt += TILE_ROWS, v += ldv)
-        UNROLL for (int i = 0; i < mr; i++)
-        {
+        UNROLL for (int i = 0; i < mr; i++) {
             const vf p = v_dup(pt[i]);
             UNROLL for (int j = 0; j < nv; j++) acc[i][j] = v_fma(p, v_load(v + j * VL), acc[i][j]);
         }
 
-    UNROLL for (int i = 0; i < mr; i++) UNROLL for (int j = 0; j < nv; j++)
-        v_store(o + i * ldo + j * VL, acc[i][j]);
+    UNROLL for (int i = 0; i < mr; i++)
+        UNROLL for (int j = 0; j < nv; j++) v_store(o + i * ldo + j * VL, acc[i][j]);
 }
 
 /* All rows for nv vectors of columns. */

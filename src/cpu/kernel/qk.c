@@ -13,20 +13,21 @@ static INLINE void tile(float *st, const float *qt, const float *k, ptrdiff_t ld
                         const int mr, const int nv)
 {
     vf acc[TILE_HEIGHT_MAX][TILE_NV];
-    UNROLL for (int i = 0; i < mr; i++) UNROLL for (int j = 0; j < nv; j++) acc[i][j] = v_dup(0);
+    UNROLL for (int i = 0; i < mr; i++)
+        UNROLL for (int j = 0; j < nv; j++) acc[i][j] = v_dup(0);
 
-    for (int c = 0; c < d; c++, qt += TILE_ROWS) UNROLL for (int i = 0; i < mr; i++)
-        {
+    for (int c = 0; c < d; c++, qt += TILE_ROWS)
+        UNROLL for (int i = 0; i < mr; i++) {
             const vf x = v_dup(k[i * ldk + c]);
-            UNROLL for (int j = 0; j < nv; j++) acc[i][j] =
-                v_fma(x, v_load(qt + j * VL), acc[i][j]);
+            UNROLL for (int j = 0; j < nv; j++)
+                acc[i][j] = v_fma(x, v_load(qt + j * VL), acc[i][j]);
         }
 
-    UNROLL for (int i = 0; i < mr; i++) UNROLL for (int j = 0; j < nv; j++)
-    {
-        v_store(st + i * TILE_ROWS + j * VL, acc[i][j]);
-        mx[j] = v_max(acc[i][j], mx[j]);
-    }
+    UNROLL for (int i = 0; i < mr; i++)
+        UNROLL for (int j = 0; j < nv; j++) {
+            v_store(st + i * TILE_ROWS + j * VL, acc[i][j]);
+            mx[j] = v_max(acc[i][j], mx[j]);
+        }
 }
 
 /* All keys for nv vectors of lanes. */

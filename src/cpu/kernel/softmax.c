@@ -37,28 +37,25 @@ static INLINE int lanes(float *st, int keys, const float *tmax, float *m, float 
 {
     vf ref[TILE_NV], sum[TILE_NV];
     int moved = 0;
-    UNROLL for (int j = 0; j < nv; j++)
-    {
+    UNROLL for (int j = 0; j < nv; j++) {
         const vf x = v_load(tmax + j * VL);
         vf now = v_load(m + j * VL);
         const vf a = follow(x, &now, &moved);
         v_store(m + j * VL, now);
         v_store(top + j * VL, v_max(x, v_load(top + j * VL)));
         v_store(alpha + j * VL, a);
-        sum[j] =
-            v_dup(0); /* a tile's own: long rows of equal values would round one way for ever */
+        sum[j] = v_dup(0); /* a tile's own: long rows of equal values would round one way for ever */
         ref[j] = reference(now);
     }
 
-    for (int key = 0; key < keys; key++, st += TILE_ROWS) UNROLL for (int j = 0; j < nv; j++)
-        {
+    for (int key = 0; key < keys; key++, st += TILE_ROWS)
+        UNROLL for (int j = 0; j < nv; j++) {
             const vf p = v_exp2(v_sub(v_load(st + j * VL), ref[j]));
             v_store(st + j * VL, p);
             sum[j] = v_add(sum[j], p);
         }
 
-    UNROLL for (int j = 0; j < nv; j++)
-    {
+    UNROLL for (int j = 0; j < nv; j++) {
         const vf a = MUTANT(55, v_load(alpha + j * VL), v_dup(1));
         v_store(l + j * VL, v_fma(v_load(l + j * VL), a, sum[j]));
     }

@@ -14,44 +14,47 @@ SLOT(fattn_axpy_fn, axpy_f32);
 SLOT(fattn_axpy_fn, axpy_f16);
 SLOT(fattn_axpy_fn, axpy_bf16);
 
-enum { LINE = 64, SUMS = 4, AXPY_KEYS = 16 };
+enum { LINE = 64, SUMS = 8, AXPY_KEYS = 16 };
 
 /* Does the vector at column c begin a cache line of its row (were the row aligned)? */
 static INLINE int begins_line(int c, const int type) { return c * vec_size(type) % LINE == 0; }
 
-/* mr rows x nk keys, at most SUMS of them. One key after the other, although a larger tile would
- * load q less often: memory is fast only when it is read in order. */
+/* mr rows x nk keys, at most SUMS of them. No more keys at a time, although a larger tile would load q
+ * less often: memory is fast only when it is read nearly in order. */
 static INLINE void dot_tile(float *s, const float *q, ptrdiff_t ldq, const void *k, ptrdiff_t ldk,
                             int d, const void *ahead, const int type, const int mr, const int nk)
 {
     vf acc[SUMS];
     float sum[SUMS];
     UNROLL for (int i = 0; i < SUMS; i++) acc[i] = v_dup(0);
-    UNROLL for (int j = 0; j < nk; j++)
-    {
-        int c = 0;
-        for (; c + VL <= d; c += VL) {
+    int c = 0;
+    for (; c + VL <= d; c += VL) {
+        vf row[4];
+        UNROLL for (int i = 0; i < mr; i++) row[i] = v_load(q + i * ldq + c);
+        UNROLL for (int j = 0; j < nk; j++) {
             const vf x = v_load_as(vec_at(k, j * ldk + c, type), type);
             if (ahead && begins_line(c, type)) v_prefetch(vec_at(ahead, j * ldk + c, type));
-            UNROLL for (int i = 0; i < mr; i++) acc[i * nk + j] =
-                v_fma(v_load(q + i * ldq + c), x, acc[i * nk + j]);
-        }
-        if (c < MUTANT(58, d, 0)) {
-            const vf x = v_load_partial_as(vec_at(k, j * ldk + c, type), d - c, type);
-            UNROLL for (int i = 0; i < mr; i++) acc[i * nk + j] =
-                v_fma(v_load(q + i * ldq + c), x, acc[i * nk + j]);
+            UNROLL for (int i = 0; i < mr; i++) acc[i * nk + j] = v_fma(row[i], x, acc[i * nk + j]);
         }
     }
-    v_store_sum4(sum, acc[0], acc[1], acc[2], acc[3]);
-    UNROLL for (int i = 0; i < mr; i++) UNROLL for (int j = 0; j < nk; j++) s[i * TILE_KEYS + j] =
-        sum[i * nk + j];
+    if (c < MUTANT(58, d, 0)) {
+        UNROLL for (int j = 0; j < nk; j++) {
+            const vf x = v_load_partial_as(vec_at(k, j * ldk + c, type), d - c, type);
+            UNROLL for (int i = 0; i < mr; i++)
+                acc[i * nk + j] = v_fma(v_load(q + i * ldq + c), x, acc[i * nk + j]);
+        }
+    }
+    UNROLL for (int i = 0; i < mr * nk; i += 4)
+        v_store_sum4(sum + i, acc[i], acc[i + 1], acc[i + 2], acc[i + 3]);
+    UNROLL for (int i = 0; i < mr; i++)
+        UNROLL for (int j = 0; j < nk; j++) s[i * TILE_KEYS + j] = sum[i * nk + j];
 }
 
 /* All keys for mr rows. */
 static INLINE void dot_rows(float *s, const float *q, ptrdiff_t ldq, const void *k, ptrdiff_t ldk,
                             int keys, int d, const void *ahead, const int type, const int mr)
 {
-    const int nk = SUMS / mr;
+    const int nk = mr == 1 ? SUMS / 2 : SUMS / mr;
     const ptrdiff_t step = ldk * vec_size(type);
     const char *row = k, *next = ahead;
     int key = 0;
@@ -85,26 +88,25 @@ static INLINE void axpy_tile(float *o, ptrdiff_t ldo, const float *p, const void
     const ptrdiff_t step = ldv * vec_size(type);
     const char *row = v, *next = ahead;
     vf acc[4][8];
-    UNROLL for (int i = 0; i < mr; i++) UNROLL for (int j = 0; j < nv; j++) acc[i][j] =
-        v_load(o + i * ldo + j * VL);
+    UNROLL for (int i = 0; i < mr; i++)
+        UNROLL for (int j = 0; j < nv; j++) acc[i][j] = v_load(o + i * ldo + j * VL);
 
     for (int key = 0; key < keys; key++, row += step) {
         if (next) {
-            UNROLL for (int j = 0; j < nv; j++) if (begins_line(j * VL, type))
-                v_prefetch(vec_at(next, j * VL, type));
+            UNROLL for (int j = 0; j < nv; j++)
+                if (begins_line(j * VL, type)) v_prefetch(vec_at(next, j * VL, type));
             next += step;
         }
-        UNROLL for (int j = 0; j < nv; j++)
-        {
+        UNROLL for (int j = 0; j < nv; j++) {
             const void *at = vec_at(row, j * VL, type);
             const vf x = partial ? v_load_partial_as(at, partial, type) : v_load_as(at, type);
-            UNROLL for (int i = 0; i < mr; i++) acc[i][j] =
-                v_fma(v_dup(p[i * TILE_KEYS + key]), x, acc[i][j]);
+            UNROLL for (int i = 0; i < mr; i++)
+                acc[i][j] = v_fma(v_dup(p[i * TILE_KEYS + key]), x, acc[i][j]);
         }
     }
 
-    UNROLL for (int i = 0; i < mr; i++) UNROLL for (int j = 0; j < nv; j++)
-        v_store(o + i * ldo + j * VL, acc[i][j]);
+    UNROLL for (int i = 0; i < mr; i++)
+        UNROLL for (int j = 0; j < nv; j++) v_store(o + i * ldo + j * VL, acc[i][j]);
 }
 
 /* Columns c.. of mr rows in tiles of nv vectors; returns the first column that is left. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* strips.c — the dot family on rows whose columns lie in strips (NZ caches): stream.c once more,
- * with the same sums in the same order and therefore the same bits.
+/* strips.c — the dot family on rows whose columns lie in strips (NZ caches): stream.c once more, with the
+ * same sums in the same order and therefore the same bits.
  *
- * A strip holds a few columns of every key, so memory is read in order when several keys take the
- * same piece of LANES_MAX columns in turn (dot), or one piece all keys (axpy). */
+ * A strip holds a few columns of every key, so memory is read in order when several keys take the same
+ * piece of LANES_MAX columns in turn (dot), or one piece all keys (axpy). */
 #include "../kernels.h"
 #include "../simd/vec.h"
 
@@ -22,8 +22,7 @@ static INLINE void dot_vector(vf *acc, const float *q, ptrdiff_t ldq, const void
 {
     vf row[4];
     UNROLL for (int i = 0; i < mr; i++) row[i] = v_load(q + i * ldq);
-    UNROLL for (int j = 0; j < nk; j++)
-    {
+    UNROLL for (int j = 0; j < nk; j++) {
         const void *at = vec_at(k, j * ldk, type);
         const vf x = width < VL ? v_load_partial_as(at, width, type) : v_load_as(at, type);
         UNROLL for (int i = 0; i < mr; i++) acc[i * nk + j] = v_fma(row[i], x, acc[i * nk + j]);
@@ -59,13 +58,13 @@ static INLINE void dot_tile(float *s, const float *q, ptrdiff_t ldq, const fattn
 
     UNROLL for (int i = 0; i < mr * nk; i += 4)
         v_store_sum4(sum + i, acc[i], acc[i + 1], acc[i + 2], acc[i + 3]);
-    UNROLL for (int i = 0; i < mr; i++) UNROLL for (int j = 0; j < nk; j++) s[i * TILE_KEYS + j] =
-        sum[i * nk + j];
+    UNROLL for (int i = 0; i < mr; i++)
+        UNROLL for (int j = 0; j < nk; j++) s[i * TILE_KEYS + j] = sum[i * nk + j];
 }
 
 /* All keys for mr rows. */
-static INLINE void dot_rows(float *s, const float *q, ptrdiff_t ldq, const fattn_strips *x,
-                            int keys, int d, const void *ahead, const int type, const int mr)
+static INLINE void dot_rows(float *s, const float *q, ptrdiff_t ldq, const fattn_strips *x, int keys,
+                            int d, const void *ahead, const int type, const int mr)
 {
     const int nk = SUMS / mr;
     int key = 0;
@@ -95,42 +94,40 @@ static INLINE ptrdiff_t column(const fattn_strips *x, int c)
     return c / x->chunk * MUTANT(104, x->stride, x->chunk) + c % x->chunk;
 }
 
-/* mr rows x nv vectors of columns from c on; partial > 0: one vector, the first `partial` columns
- * of it. */
-static INLINE void axpy_tile(float *o, ptrdiff_t ldo, const float *p, const fattn_strips *x,
-                             int keys, int c, const void *ahead, int partial, const int type,
-                             const int mr, const int nv)
+/* mr rows x nv vectors of columns from c on; partial > 0: one vector, the first `partial` columns of it. */
+static INLINE void axpy_tile(float *o, ptrdiff_t ldo, const float *p, const fattn_strips *x, int keys,
+                             int c, const void *ahead, int partial, const int type, const int mr,
+                             const int nv)
 {
     ptrdiff_t at[NV_MAX];
     vf acc[4][NV_MAX];
     UNROLL for (int j = 0; j < nv; j++) at[j] = column(x, c + j * VL);
-    UNROLL for (int i = 0; i < mr; i++) UNROLL for (int j = 0; j < nv; j++) acc[i][j] =
-        v_load(o + i * ldo + c + j * VL);
+    UNROLL for (int i = 0; i < mr; i++)
+        UNROLL for (int j = 0; j < nv; j++) acc[i][j] = v_load(o + i * ldo + c + j * VL);
 
     const ptrdiff_t step = x->ld * vec_size(type);
     const char *row = x->at, *next = ahead;
     for (int key = 0; key < keys; key++, row += step) {
         if (next) {
-            UNROLL for (int j = 0; j < nv; j++) if (j * VL % LANES_MAX == 0)
-                v_prefetch(vec_at(next, at[j], type));
+            UNROLL for (int j = 0; j < nv; j++)
+                if (j * VL % LANES_MAX == 0) v_prefetch(vec_at(next, at[j], type));
             next += step;
         }
-        UNROLL for (int j = 0; j < nv; j++)
-        {
+        UNROLL for (int j = 0; j < nv; j++) {
             const void *from = vec_at(row, at[j], type);
             const vf v = partial ? v_load_partial_as(from, partial, type) : v_load_as(from, type);
-            UNROLL for (int i = 0; i < mr; i++) acc[i][j] =
-                v_fma(v_dup(p[i * TILE_KEYS + key]), v, acc[i][j]);
+            UNROLL for (int i = 0; i < mr; i++)
+                acc[i][j] = v_fma(v_dup(p[i * TILE_KEYS + key]), v, acc[i][j]);
         }
     }
 
-    UNROLL for (int i = 0; i < mr; i++) UNROLL for (int j = 0; j < nv; j++)
-        v_store(o + i * ldo + c + j * VL, acc[i][j]);
+    UNROLL for (int i = 0; i < mr; i++)
+        UNROLL for (int j = 0; j < nv; j++) v_store(o + i * ldo + c + j * VL, acc[i][j]);
 }
 
 /* All columns for mr rows. */
-static INLINE void axpy_rows(float *o, ptrdiff_t ldo, const float *p, const fattn_strips *x,
-                             int keys, int cols, const void *ahead, const int type, const int mr)
+static INLINE void axpy_rows(float *o, ptrdiff_t ldo, const float *p, const fattn_strips *x, int keys,
+                             int cols, const void *ahead, const int type, const int mr)
 {
     const int nv = AXPY_VECTORS / mr < NV_MAX ? AXPY_VECTORS / mr : NV_MAX;
     int c = 0;

@@ -163,20 +163,17 @@ static INLINE float v_hmax(vf x)
 static INLINE void v_transpose(vf *x)
 {
     vf t[VL];
-    UNROLL for (int i = 0; i < VL; i += 2)
-    {
+    UNROLL for (int i = 0; i < VL; i += 2) {
         t[i] = _mm256_unpacklo_ps(x[i], x[i + 1]);
         t[i + 1] = _mm256_unpackhi_ps(x[i], x[i + 1]);
     }
-    UNROLL for (int i = 0; i < VL; i += 4)
-    {
+    UNROLL for (int i = 0; i < VL; i += 4) {
         x[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
         x[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
         x[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
         x[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
     }
-    UNROLL for (int i = 0; i < 4; i++)
-    {
+    UNROLL for (int i = 0; i < 4; i++) {
         t[i] = _mm256_permute2f128_ps(x[i], x[i + 4], 0x20);
         t[i + 4] = _mm256_permute2f128_ps(x[i], x[i + 4], 0x31);
     }

@@ -149,27 +149,23 @@ static INLINE float v_hmax(vf x)
 static INLINE void v_transpose(vf *x)
 {
     vf t[VL];
-    UNROLL for (int i = 0; i < VL; i += 2)
-    {
+    UNROLL for (int i = 0; i < VL; i += 2) {
         t[i] = _mm512_unpacklo_ps(x[i], x[i + 1]);
         t[i + 1] = _mm512_unpackhi_ps(x[i], x[i + 1]);
     }
-    UNROLL for (int i = 0; i < VL; i += 4)
-    {
+    UNROLL for (int i = 0; i < VL; i += 4) {
         x[i] = _mm512_shuffle_ps(t[i], t[i + 2], 0x44);
         x[i + 1] = _mm512_shuffle_ps(t[i], t[i + 2], 0xee);
         x[i + 2] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0x44);
         x[i + 3] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0xee);
     }
-    UNROLL for (int i = 0; i < 4; i++)
-    {
+    UNROLL for (int i = 0; i < 4; i++) {
         t[i] = _mm512_shuffle_f32x4(x[i], x[i + 4], 0x88);
         t[i + 4] = _mm512_shuffle_f32x4(x[i], x[i + 4], 0xdd);
         t[i + 8] = _mm512_shuffle_f32x4(x[i + 8], x[i + 12], 0x88);
         t[i + 12] = _mm512_shuffle_f32x4(x[i + 8], x[i + 12], 0xdd);
     }
-    UNROLL for (int i = 0; i < 4; i++)
-    {
+    UNROLL for (int i = 0; i < 4; i++) {
         x[i] = _mm512_shuffle_f32x4(t[i], t[i + 8], 0x88);
         x[i + 8] = _mm512_shuffle_f32x4(t[i], t[i + 8], 0xdd);
         x[i + 4] = _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0x88);
