@@ -48,4 +48,12 @@ int strict_main(const strict_table *table, const strict_test *tests, int n_tests
 #define STRICT_NAME2(line, what) what##line
 #define STRICT_NAME(line, what) STRICT_NAME2(line, what)
 
+/* What ROW is the second time, when its functions exist: an entry of the list. */
+#define STRICT_ENTRY(id, code, by_default, status, argument, change)                               \
+    {                                                                                              \
+        id, code, by_default, (fattn_status)status, argument, STRICT_NAME(__LINE__, make_),        \
+            STRICT_NAME(__LINE__, spoil_), change                                                  \
+    }
+enum { OK = FATTN_OK, ARG = FATTN_E_ARG, SHAPE = FATTN_E_SHAPE, DTYPE = FATTN_E_DTYPE };
+
 #endif

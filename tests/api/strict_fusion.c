@@ -177,18 +177,9 @@ static strict_case *rope(void)
 #include "api/strict_fusion.def"
 #undef ROW
 
-enum { OK = FATTN_OK, ARG = FATTN_E_ARG, SHAPE = FATTN_E_SHAPE, DTYPE = FATTN_E_DTYPE };
-
 static const strict_test tests[] = {
 #define ROW(id, code, by_default, status, argument, made, ...)                                     \
-    {id,                                                                                           \
-     code,                                                                                         \
-     by_default,                                                                                   \
-     (fattn_status)status,                                                                         \
-     argument,                                                                                     \
-     STRICT_NAME(__LINE__, make_),                                                                 \
-     STRICT_NAME(__LINE__, spoil_),                                                                \
-     #__VA_ARGS__},
+    STRICT_ENTRY(id, code, by_default, status, argument, #__VA_ARGS__),
 #include "api/strict_fusion.def"
 #undef ROW
 };

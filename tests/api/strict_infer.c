@@ -359,18 +359,9 @@ static void split_heads(args *a) { a->key = a->value = NEW(4, 8, 16, 2, 16); }
 #include "api/strict_infer.def"
 #undef ROW
 
-enum { OK = FATTN_OK, ARG = FATTN_E_ARG, SHAPE = FATTN_E_SHAPE, DTYPE = FATTN_E_DTYPE };
-
 static const strict_test tests[] = {
 #define ROW(id, code, by_default, status, argument, made, ...)                                     \
-    {id,                                                                                           \
-     code,                                                                                         \
-     by_default,                                                                                   \
-     (fattn_status)status,                                                                         \
-     argument,                                                                                     \
-     STRICT_NAME(__LINE__, make_),                                                                 \
-     STRICT_NAME(__LINE__, spoil_),                                                                \
-     #__VA_ARGS__},
+    STRICT_ENTRY(id, code, by_default, status, argument, #__VA_ARGS__),
 #include "api/strict_infer.def"
 #undef ROW
 };

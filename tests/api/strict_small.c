@@ -95,17 +95,8 @@ static strict_case *ring(const char *layout, int d)
 #undef ROWS_UPDATE
 #undef ROWS_RING
 
-enum { OK = FATTN_OK, ARG = FATTN_E_ARG, SHAPE = FATTN_E_SHAPE, DTYPE = FATTN_E_DTYPE };
-
 #define ROW(id, code, by_default, status, argument, made, ...)                                     \
-    {id,                                                                                           \
-     code,                                                                                         \
-     by_default,                                                                                   \
-     (fattn_status)status,                                                                         \
-     argument,                                                                                     \
-     STRICT_NAME(__LINE__, make_),                                                                 \
-     STRICT_NAME(__LINE__, spoil_),                                                                \
-     #__VA_ARGS__},
+    STRICT_ENTRY(id, code, by_default, status, argument, #__VA_ARGS__),
 static const strict_test step_tests[] = {
 #include "api/strict_small.def"
 };
