@@ -101,6 +101,66 @@ typedef struct fattn_fusion_attention_args {
 } fattn_fusion_attention_args;
 FATTN_DECLARE_OPERATOR(fusion_attention)
 
+/* fusion_attention_grad — its backward (npu_fusion_attention_grad v1, v2, v3 in one entry under
+ * v2's names; spec fusion-attention 7). Every argument that the forward has, too, means the same
+ * and must have the forward's value; scale is called scale_value here.
+ *
+ * dy is laid out like attention_out. softmax_max, softmax_sum and attention_in (= attention_out)
+ * are what the forward returned, or what ring_attention_update() merged: they are consumed, never
+ * recomputed, so the gradient of a part of the keys is the part's share of the whole gradient.
+ * With P = exp(x - max) / sum, R = 0 or 1 / keep_prob, D = dy . attention_in:
+ *
+ *   dS    = P * (R * (dy . v) - D)
+ *   dq    = scale * sum_j dS k
+ *   dk    = scale * sum_i dS q           summed over the N / Nkv heads that share k, too
+ *   dv    = sum_i P R dy                 likewise
+ *   dpse  = dS (pse_type 0), dS * scale (1), -dS * |distance| or its root (2, 3), summed over the
+ *           axes that pse broadcasts; compressed: added to the cell that was read
+ *   dsink = -sum exp(sink - max) / sum * D
+ *
+ * Rows without a key, rows and keys outside the sequences: gradients 0. Summed in fp32, rounded
+ * once.
+ *
+ * Dropout is drawn again from seed and offset, literally, 0 included (give what the forward
+ * returned); dropout_mask, which the device's operator does not have, takes their place (strict:
+ * E_ARG).
+ *
+ * Outputs have the shape and dtype of what they are the gradient of; any may be NULL but dq. dpse
+ * without pse, dsink without sink, dq_rope, dk_rope without rope parts: E_ARG. */
+typedef struct fattn_fusion_attention_grad_args {
+    size_t size;
+    const fattn_tensor *query, *key, *value; /* f32, f16, bf16 (f64 on the reference), one dtype */
+    const fattn_tensor *dy;                  /* query's dtype */
+    int64_t head_num;                        /* N; 0 = from the layout's N axis */
+    const char *input_layout;
+    const fattn_tensor *pse;
+    const fattn_tensor *padding_mask; /* documented "ignored" */
+    const fattn_tensor *atten_mask;
+    const fattn_tensor *softmax_max, *softmax_sum; /* fp32 (f64 with f64 operands), required */
+    const fattn_tensor *softmax_in;                /* documented "ignored" */
+    const fattn_tensor *attention_in;              /* query's dtype, required */
+    const fattn_tensor *query_rope, *key_rope;
+    double scale_value;              /* 1.0 */
+    double keep_prob;                /* 1.0 */
+    int64_t pre_tokens, next_tokens; /* 2147483647 */
+    int64_t inner_precise;           /* 0 */
+    int64_t seed, offset;            /* 0; taken literally */
+    int64_t numels;                  /* documented "ignored": it follows from the shapes */
+    fattn_int_array prefix;
+    fattn_int_array actual_seq_qlen, actual_seq_kvlen;
+    int64_t sparse_mode;
+    bool gen_mask_parallel; /* true; documented "ignored" */
+    bool sync;              /* false; documented "ignored" */
+    int64_t pse_type;       /* 1 */
+    fattn_int_array q_start_idx, kv_start_idx;
+    const char *softmax_layout;
+    const fattn_tensor *sink;
+    const fattn_tensor *dropout_mask; /* u8, the forward's; NULL = from seed and offset */
+    /* outputs */
+    const fattn_tensor *dq, *dk, *dv, *dpse, *dq_rope, *dk_rope, *dsink;
+} fattn_fusion_attention_grad_args;
+FATTN_DECLARE_OPERATOR(fusion_attention_grad)
+
 /* What the inference operators share (spec inference 1-5).
  *
  * input_layout names the axes of query, dense key and value; "X_Y": they lie in X and attention_out

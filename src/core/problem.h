@@ -55,9 +55,13 @@ typedef struct fattn_seq {
     int64_t bias_base;                  /* element offset of (head 0, row 0, col 0) in the bias */
     int64_t bias_head_stride, bias_row_stride;
     int64_t distance0; /* slopes: distance = |j - i + distance0| */
+    int64_t dbias_base, dbias_head_stride, dbias_row_stride; /* the same places in the gradient */
+    int64_t drop_base; /* dropout: cell (head, i, j) is element drop_base + (head * q_len + i) *
+                          kv_len + j */
     int64_t stats_base, stats_head_stride, stats_row_stride; /* softmax_max, softmax_sum */
     int64_t lse_base, lse_head_stride, lse_row_stride;
-    bool pad; /* rows that belong to no sequence: kv_len 0, written as problem->empty_pad says */
+    bool pad; /* rows that belong to no sequence, written as problem->empty_pad says: kv_len 0.
+                 Backward: query rows and keys outside all sequences, gradients 0 */
 } fattn_seq;
 
 typedef enum fattn_bias_kind {
@@ -82,6 +86,31 @@ typedef struct fattn_mask { /* dense, one byte per cell, nonzero = masked */
     int64_t head_stride, col_stride; /* 0 = broadcast; base and row stride are per sequence */
 } fattn_mask;
 
+/* Dropout: p is multiplied by `factor` where the cell is kept, else by 0; after the sum
+ * (core/dropout.h). */
+typedef enum fattn_dropout_kind {
+    DROPOUT_NONE,
+    DROPOUT_BITS,  /* the caller's mask: bit e & 7 of byte e >> 3, 1 = keep */
+    DROPOUT_PHILOX /* drawn from (seed, offset, e): kept iff (word & word_bits) >= threshold */
+} fattn_dropout_kind;
+
+typedef struct fattn_dropout {
+    fattn_dropout_kind kind;
+    float factor; /* 1 / keep_prob */
+    uint32_t word_bits, threshold;
+} fattn_dropout;
+
+/* Backward: where the gradient of the bias goes. A cell that several batch entries or rows read
+ * gets the sum of theirs. All of it is 0 when a run starts. */
+typedef struct fattn_dbias {
+    bool want;
+    fattn_dtype dtype;
+    bool over_batch; /* all sequences share the cells */
+    bool over_rows;  /* all rows of a sequence share them; tensor kinds */
+    int64_t col_stride;
+    int64_t slope_batch_stride, slope_head_stride;
+} fattn_dbias;
+
 /* What a row without a key yields. */
 typedef struct fattn_empty {
     bool mean; /* out = mean of V over its window (all keys if the window is empty), else 0 */
@@ -89,11 +118,17 @@ typedef struct fattn_empty {
     bool lse_mean;       /* with mean: lse = this lse + ln(number of keys) */
 } fattn_empty;
 
+typedef enum fattn_kind { KIND_FORWARD, KIND_BACKWARD } fattn_kind;
+
 typedef struct fattn_problem {
+    fattn_kind kind;
     int64_t n_heads, n_kv_heads, group; /* query heads, kv heads, n_heads / n_kv_heads */
     int64_t d_qk, d_v;                  /* d_qk over all parts */
-    fattn_view q, k, v, out;            /* q, k: equal parts; out, v: one part */
-    int64_t shared_len;                 /* keys that stand before every sequence's own; 0 = none */
+    fattn_view q, k, v, out;     /* q, k: equal parts; out, v: one part; backward: out is read */
+    fattn_view dout, dq, dk, dv; /* backward; dout like out, dq, dk, dv like q, k, v */
+    fattn_dbias dbias;           /* backward */
+    fattn_dropout dropout;
+    int64_t shared_len; /* keys that stand before every sequence's own; 0 = none */
     fattn_view k_shared,
         v_shared;      /* used when shared_len > 0; one part, no pages, batch stride 0 */
     fattn_table table; /* used when k.page_rows > 0 */
@@ -106,8 +141,9 @@ typedef struct fattn_problem {
     bool sink;              /* one extra logit per query head, without a value */
     fattn_dtype sink_dtype; /* F32 or BF16 */
     int64_t sink_stride;
-    bool sink_in_stats; /* max and sum include the sink (training); lse never does */
-    bool want_max_sum, want_lse;
+    bool sink_in_stats;          /* max and sum include the sink (training); lse never does */
+    bool want_max_sum, want_lse; /* forward; backward reads max and sum */
+    int64_t dsink_stride;        /* backward with a sink */
     int64_t stats_replicas; /* each max and sum is written this many times, stats_replica_stride
                                apart */
     int64_t max_replica_stride;
@@ -127,8 +163,13 @@ typedef struct fattn_ptrs {
     const uint8_t *mask;
     const void *bias; /* tensor or slopes */
     const void *sink;
+    const uint8_t *dropout_mask;
+    uint64_t seed, offset; /* DROPOUT_PHILOX */
     void *out;
     float *max, *sum, *lse;
+    const void *dout; /* backward, as are the following; gradients that are NULL are not wanted */
+    void *dq[2], *dk[2], *dv, *dbias;
+    void *dsink; /* sink_dtype */
 } fattn_ptrs;
 
 /* Invariants that every translator must establish, stated once: positive heads, group * n_kv_heads
