@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/mutant.h"
+#include "cpu/backward.h"
 #include "cpu/explain.h"
 #include "cpu/finish.h"
 #include "cpu/forward.h"
@@ -25,6 +26,18 @@ static bool is_float(fattn_dtype dtype)
 static bool has_slopes(const fattn_problem *p)
 {
     return p->bias.kind == BIAS_SLOPE || p->bias.kind == BIAS_SLOPE_SQRT;
+}
+
+static fattn_status accepts_backward(const fattn_problem *p)
+{
+    const fattn_dtype dtype = p->q.dtype;
+    REQUIRE(p->dout.dtype == dtype && p->dq.dtype == dtype && p->dk.dtype == dtype &&
+                p->dv.dtype == dtype,
+            FATTN_E_UNSUPPORTED, "cpu: gradients must have query's dtype, %s",
+            fattn_dtype_name(dtype));
+    REQUIRE(!p->dbias.want || is_float(p->dbias.dtype), FATTN_E_UNSUPPORTED,
+            "cpu: a bias of dtype %s is not built", fattn_dtype_name(p->dbias.dtype));
+    return FATTN_OK;
 }
 
 static fattn_status accepts(const fattn_context *context, const fattn_problem *p)
@@ -50,20 +63,33 @@ static fattn_status accepts(const fattn_context *context, const fattn_problem *p
     REQUIRE(!p->sink || p->sink_dtype == FATTN_F32 || p->sink_dtype == FATTN_BF16,
             FATTN_E_UNSUPPORTED, "cpu: a sink of dtype %s is not built",
             fattn_dtype_name(p->sink_dtype));
+    if (p->kind == KIND_BACKWARD) TRY(accepts_backward(p));
     REQUIRE(kernels_for(context->isa), FATTN_E_UNSUPPORTED,
             "cpu: no kernels for isa %s in this build", isa_name(context->isa));
     return FATTN_OK;
 }
 
+/* A plan of either kind; the other one is not there. */
+typedef struct cpu_state {
+    fattn_kind kind;
+    fattn_cpu_plan forward;
+    fattn_grad_plan backward;
+} cpu_state;
+
 static fattn_status make_plan(fattn_context *context, const fattn_problem *problem,
                               fattn_arena *arena, void **state, size_t *bytes)
 {
     problem_assert(problem);
-    fattn_cpu_plan *plan = arena_alloc(arena, 1, sizeof *plan);
-    REQUIRE(plan, FATTN_E_NOMEM, "out of memory: a plan of %zu bytes", sizeof *plan);
-    TRY(plan_make(plan, problem, kernels_for(context->isa), context->threads, arena));
-    *state = plan;
-    *bytes = plan->bytes;
+    cpu_state *made = arena_alloc(arena, 1, sizeof *made);
+    REQUIRE(made, FATTN_E_NOMEM, "out of memory: a plan of %zu bytes", sizeof *made);
+    const fattn_kernels *kernels = kernels_for(context->isa);
+    made->kind = problem->kind;
+    if (problem->kind == KIND_BACKWARD)
+        TRY(backward_plan_make(&made->backward, problem, kernels, context->threads, arena));
+    else
+        TRY(plan_make(&made->forward, problem, kernels, context->threads, arena));
+    *state = made;
+    *bytes = problem->kind == KIND_BACKWARD ? made->backward.bytes : made->forward.bytes;
     return FATTN_OK;
 }
 
@@ -116,10 +142,9 @@ static void run_item(void *arg, int64_t index, int worker)
     finish_rows(&it, &scratch.state);
 }
 
-static void run_plan(fattn_context *context, const fattn_problem *problem, const void *state,
-                     const fattn_ptrs *ptrs, void *workspace)
+static void run_forward(fattn_context *context, const fattn_problem *problem,
+                        const fattn_cpu_plan *plan, const fattn_ptrs *ptrs, void *workspace)
 {
-    const fattn_cpu_plan *plan = state;
     char *base = workspace;
     run r = {.problem = problem,
              .ptrs = ptrs,
@@ -131,9 +156,23 @@ static void run_plan(fattn_context *context, const fattn_problem *problem, const
     context_parallel(context, run_item, &r, plan->n_works);
 }
 
+static void run_plan(fattn_context *context, const fattn_problem *problem, const void *state,
+                     const fattn_ptrs *ptrs, void *workspace)
+{
+    const cpu_state *made = state;
+    if (made->kind == KIND_BACKWARD)
+        backward_run(context, problem, &made->backward, ptrs, workspace);
+    else
+        run_forward(context, problem, &made->forward, ptrs, workspace);
+}
+
 static int describe(const void *state, char *buffer, size_t size)
 {
-    const fattn_cpu_plan *plan = state;
+    const cpu_state *made = state;
+    if (made->kind == KIND_BACKWARD)
+        return snprintf(buffer, size, "%s, %lld items, %lld merges", made->backward.kernels->name,
+                        (long long)made->backward.n_works, (long long)made->backward.n_merges);
+    const fattn_cpu_plan *plan = &made->forward;
     const int64_t dots = plan->n_dots;
     return snprintf(buffer, size, "%s, %lld items (%lld tile, %lld dot), %lld merges",
                     plan->kernels->name, (long long)plan->n_works,
@@ -142,7 +181,11 @@ static int describe(const void *state, char *buffer, size_t size)
 
 static void explain(const fattn_problem *problem, const void *state, fattn_explanation *out)
 {
-    explain_cpu(problem, state, out);
+    const cpu_state *made = state;
+    if (made->kind == KIND_BACKWARD)
+        explain_backward(&made->backward, out);
+    else
+        explain_cpu(problem, &made->forward, out);
 }
 
 const fattn_backend fattn_backend_cpu = {.name = "cpu",

@@ -139,7 +139,9 @@ void forward_dots(const fattn_item *it, const fattn_state *state)
     fattn_scratch *s = it->scratch;
     const fattn_source k = gather_keys(it), v = gather_values(it);
     const float factor = it->p->round_scores_f16 ? 1.0f : item_factor(it);
-    gather_q_rows(it, work->row0, work->rows, factor, s->q);
+    const fattn_rows queries = gather_queries(it);
+    gather_rows(it, &queries, work->row0, work->rows, s->q, s->ldk);
+    for (int64_t c = 0; c < work->rows * s->ldk; c++) s->q[c] *= factor;
     state_reset(state, work->rows, s->ldo);
 
     fattn_runs keys, values;

@@ -84,3 +84,17 @@ void explain_cpu(const fattn_problem *p, const fattn_cpu_plan *plan, fattn_expla
     if (out->dot_items > 0)
         out->dot_reads = (fattn_reading){dot_reading(&p->k), dot_reading(&p->v)};
 }
+
+void explain_backward(const fattn_grad_plan *plan, fattn_explanation *out)
+{
+    out->isa = plan->kernels->name;
+    out->items = out->tile_items = plan->n_works;
+    out->merges = plan->n_merges;
+    out->tile_rows = TILE_ROWS;
+    out->tile_keys = TILE_KEYS;
+    for (int64_t w = 0; w < plan->n_works; w++) {
+        const fattn_work *work = &plan->works[w].work;
+        out->split_items += work->merge >= 0;
+        out->item_rows = i64_max(out->item_rows, work->rows);
+    }
+}

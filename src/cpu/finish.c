@@ -14,6 +14,7 @@
 #include "core/bias.h"
 #include "core/mask.h"
 #include "cpu/gather.h"
+#include "cpu/scatter.h"
 #include "cpu/scores.h"
 
 /* One packed row on its way out. */
@@ -52,25 +53,13 @@ static void write_lse(const fattn_item *it, const out_row *row, float lse)
                   row->i * it->seq->lse_row_stride] = lse;
 }
 
-static void scatter(char *dst, int64_t stride, const char *src, size_t size, int64_t n)
-{
-    for (int64_t c = 0; c < n; c++)
-        memcpy(dst + c * stride * (int64_t)size, src + c * (int64_t)size, size);
-}
-
 /* out = o / divisor, one rounding to the output's dtype after the division. */
 static void write_out(const fattn_item *it, const out_row *row, float divisor)
 {
     const fattn_view *view = &it->p->out;
-    const fattn_store_fn store = it->kernels->store[item_dtype(view->dtype)];
-    const size_t size = fattn_dtype_size(view->dtype);
-    const int64_t stride = view->part[0].col_stride;
     const int64_t offset =
         view_offset(it->p, view, 0, NULL, it->seq->batch, row->head, it->seq->q_row0 + row->i);
-    char *dst = (char *)it->ptrs->out + offset * (int64_t)size;
-    char *strip = stride == 1 ? dst : (char *)it->scratch->v;
-    store(strip, row->o, (int)it->p->d_v, divisor);
-    if (stride != 1) scatter(dst, stride, strip, size, it->p->d_v);
+    scatter_row(it, view, 0, it->ptrs->out, offset, row->o, divisor);
 }
 
 static const fattn_empty *empty_rule(const fattn_item *it, fattn_interval window)

@@ -119,9 +119,10 @@ void forward_tiles(const fattn_item *it, const fattn_state *state)
 {
     const fattn_work *work = it->work;
     const float factor = it->p->round_scores_f16 ? 1.0f : item_factor(it);
+    const fattn_rows queries = gather_queries(it);
     for (int first = 0; first < work->rows; first += TILE_ROWS) {
         const panel rows = panel_at(it, state, first);
-        gather_q_panel(it, rows.r, rows.n, factor, rows.q);
+        gather_panel(it, &queries, rows.r, rows.n, factor, rows.q);
     }
     state_reset(state, work->rows, it->scratch->ldo);
 

@@ -163,24 +163,30 @@ void gather_runs(const fattn_source *s, const fattn_kernels *kernels, int64_t j,
         (fattn_run){.at = (const char *)scratch, .ld = (ptrdiff_t)ld, .first = 0, .n = n};
 }
 
-/* Address of one part of packed query row r. */
-static const char *query_at(const fattn_item *it, int part, int64_t r)
+fattn_rows gather_queries(const fattn_item *it)
 {
-    const int64_t offset = view_offset(it->p, &it->p->q, part, NULL, it->seq->batch,
-                                       item_head(it, r), it->seq->q_row0 + item_query(it, r));
-    return element_at(it->ptrs->q[part], it->p->q.dtype, offset);
+    return (fattn_rows){.view = &it->p->q, .at = it->ptrs->q};
 }
 
-void gather_q_panel(const fattn_item *it, int64_t r, int n, float factor, float *qt)
+/* Address of one part of packed row r. */
+static const char *row_at(const fattn_item *it, const fattn_rows *rows, int part, int64_t r)
 {
-    const fattn_view *view = &it->p->q;
+    const int64_t offset = view_offset(it->p, rows->view, part, NULL, it->seq->batch,
+                                       item_head(it, r), it->seq->q_row0 + item_query(it, r));
+    return element_at(rows->at[part], rows->view->dtype, offset);
+}
+
+void gather_panel(const fattn_item *it, const fattn_rows *from, int64_t r, int n, float factor,
+                  float *qt)
+{
+    const fattn_view *view = from->view;
     for (int part = 0; part < view->n_parts; part++) {
         const fattn_part *columns = &view->part[part];
         const bool strided = columns->col_stride != 1;
         const void *rows[TILE_ROWS];
         for (int lane = 0; lane < n; lane++) {
-            const char *src = query_at(it, part, r + lane);
-            float *copy = it->scratch->k + lane * it->scratch->ldk;
+            const char *src = row_at(it, from, part, r + lane);
+            float *copy = it->scratch->strided + lane * columns->d;
             if (strided) load_elements(copy, 0, src, view->dtype, columns, 1);
             rows[lane] = strided ? (const void *)copy : (const void *)src;
         }
@@ -190,14 +196,12 @@ void gather_q_panel(const fattn_item *it, int64_t r, int n, float factor, float 
     }
 }
 
-void gather_q_rows(const fattn_item *it, int64_t r, int n, float factor, float *q)
+void gather_rows(const fattn_item *it, const fattn_rows *from, int64_t r, int n, float *dst,
+                 int64_t ld)
 {
-    const fattn_view *view = &it->p->q;
-    const int64_t ldk = it->scratch->ldk;
-    zero_columns(q, ldk, it->p->d_qk, n);
+    zero_columns(dst, ld, view_columns(from->view), n);
     for (int row = 0; row < n; row++)
-        for (int part = 0; part < view->n_parts; part++)
-            load_part(it->kernels, view, part, &view->part[part], query_at(it, part, r + row), 1,
-                      q + row * ldk, ldk);
-    for (int64_t c = 0; c < n * ldk; c++) q[c] *= factor;
+        for (int part = 0; part < from->view->n_parts; part++)
+            load_part(it->kernels, from->view, part, &from->view->part[part],
+                      row_at(it, from, part, r + row), 1, dst + row * ld, ld);
 }

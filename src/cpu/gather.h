@@ -54,11 +54,20 @@ typedef struct fattn_runs {
 void gather_runs(const fattn_source *source, const fattn_kernels *kernels, int64_t j, int n,
                  float *scratch, int64_t ld, fattn_runs *runs);
 
-/* qt of packed rows [r, r + n), n <= TILE_ROWS, multiplied by factor; the k tile is used on the
- * way. */
-void gather_q_panel(const fattn_item *it, int64_t r, int n, float factor, float *qt);
+/* An operand that has a row per query: q, and in the backward pass the output and its gradient. */
+typedef struct fattn_rows {
+    const fattn_view *view;
+    const void *const *at; /* by part */
+} fattn_rows;
 
-/* The same rows one after the other, ldk apart, zero-padded. */
-void gather_q_rows(const fattn_item *it, int64_t r, int n, float factor, float *q);
+fattn_rows gather_queries(const fattn_item *it);
+
+/* qt of packed rows [r, r + n), n <= TILE_ROWS, multiplied by factor. */
+void gather_panel(const fattn_item *it, const fattn_rows *from, int64_t r, int n, float factor,
+                  float *qt);
+
+/* The same rows one after the other, ld apart, zero-padded, as they are. */
+void gather_rows(const fattn_item *it, const fattn_rows *from, int64_t r, int n, float *dst,
+                 int64_t ld);
 
 #endif

@@ -23,6 +23,7 @@ enum {
     TILE_ROWS = 64, /* leading dimension of st and qt, lanes of the row state */
     TILE_KEYS = 64, /* keys per tile; tiles begin at multiples of it in the sequence */
     DOT_ROWS = 8,   /* most rows of the dot family */
+    GRAD_PANELS_MAX = 4, /* most panels of a block in the backward pass */
     LANES_MAX =
         16 /* scratch leading dimensions are multiples of it, scratch rows 64-byte aligned */
 };
@@ -101,6 +102,32 @@ typedef void (*fattn_axpy_strips_fn)(float *o, ptrdiff_t ldo, const float *p, co
 /* x[i] = 2^x[i], the same polynomial as softmax; -inf gives 0. */
 typedef void (*fattn_exp2_fn)(float *x, int n);
 
+/* ---- backward: tiles as above, [key][lane] ---- */
+
+/* sum[lane] = sum_c a[c][lane] * b[c][lane], c ascending; both packed like qt. */
+typedef void (*fattn_lane_dot_fn)(float *sum, const float *a, const float *b, int d, int vectors);
+
+/* What the gradient of a score needs to know of its row: [TILE_ROWS] each. */
+typedef struct fattn_grad_rows {
+    const float *m;     /* softmax_max in log2 units */
+    const float *inv;   /* 1 / softmax_sum */
+    const float *delta; /* dy . attention_in */
+    float factor;       /* dropout: 1 / keep_prob */
+} fattn_grad_rows;
+
+/* From scores and dp = dy . v to the weights of dV and the gradient of the scores:
+ *   p = 2^(st - m) * inv,  st = p * R,  dp = p * (dp * R - delta)
+ * R = factor where bit `lane` of keep[key] is set, else 0 (keep NULL: R = 1). Both become 0 where bit
+ * `lane` of hide[key] is set (NULL = none), whatever stands there. */
+typedef void (*fattn_grad_fn)(float *st, float *dp, int keys, int vectors,
+                              const fattn_grad_rows *rows, const uint64_t *hide,
+                              const uint64_t *keep);
+
+/* o[key*ldo + c] += sum_row w[key*TILE_ROWS + row] * x[row*ldx + c], rows ascending, one chain: the
+ * share of these rows in dK or dV. keys, rows 1..64, cols a multiple of the vector width. */
+typedef void (*fattn_kv_grad_fn)(float *o, ptrdiff_t ldo, const float *w, const float *x,
+                                 ptrdiff_t ldx, int keys, int rows, int cols);
+
 /* Nonzero when every one of rows x cols fp32 values is finite. */
 typedef int (*fattn_finite_fn)(const float *x, ptrdiff_t ld, int rows, int cols);
 
@@ -111,6 +138,9 @@ typedef struct fattn_kernels {
     int dot_rows;   /* q_len * group below this: dot family, else tile family */
     int split_keys; /* decode: keys per split, a multiple of TILE_KEYS; part of the bits */
     int panels;     /* 64-row panels that share one gathered K/V tile */
+    int grad_panels; /* the same, backward; at most GRAD_PANELS_MAX */
+    int grad_rows;  /* backward: packed rows of a sequence beyond which its rows are cut; part of the
+                       bits */
     fattn_load_fn load[KERNEL_DTYPES];
     fattn_pack_fn pack[KERNEL_DTYPES];
     fattn_store_fn store[KERNEL_DTYPES];
@@ -125,6 +155,9 @@ typedef struct fattn_kernels {
     fattn_axpy_strips_fn axpy_strips[KERNEL_DTYPES];
     fattn_exp2_fn exp2;
     fattn_finite_fn finite;
+    fattn_lane_dot_fn lane_dot;
+    fattn_grad_fn grad;
+    fattn_kv_grad_fn kv_grad;
     /* Peak probe for `fattn bench`: runs n rounds of independent FMAs on registers, returns the
      * FLOPs done. */
     double (*fma_probe)(int64_t n);

@@ -17,8 +17,6 @@
 #include "core/mask.h"
 
 enum {
-    COST_STEPS = 4,                 /* classes per doubling of the cost */
-    COST_CLASSES = 80 * COST_STEPS, /* rows * keys stays below 2^80 */
     ITEMS_PER_THREAD = 4,           /* below this, items get fewer panels */
     MANY_WORKS = 1 << 12            /* from here on memory comes first */
 };
@@ -47,8 +45,8 @@ static bool is_dot(const planner *b, const fattn_seq *seq)
     return packed_rows(b->p, seq) < b->plan->kernels->dot_rows;
 }
 
-/* 0 = the most expensive class. Exponent and first bits of the fraction of the cost as a double. */
-static int cost_class(const fattn_work *work)
+/* Exponent and first bits of the fraction of the cost as a double; rows * keys stays below 2^80. */
+int plan_cost_class(const fattn_work *work)
 {
     const double cost = 1.0 + (double)work->rows * (double)(work->k1 - work->k0);
     uint64_t bits;
@@ -60,7 +58,7 @@ static int cost_class(const fattn_work *work)
 /* `n` items of equal cost; where the first of them goes, NULL when counting. */
 static fattn_work *add_works(planner *b, const fattn_work *work, int64_t n)
 {
-    const int class = cost_class(work);
+    const int class = plan_cost_class(work);
     const int64_t at = b->class_at[class];
     /* a tile item packs whole panels of q, however few its rows are */
     const int64_t rows = work->dot ? DOT_ROWS : i64_round_up(work->rows, TILE_ROWS);
@@ -231,21 +229,25 @@ static fattn_status take_works(fattn_cpu_plan *plan, int64_t n, fattn_arena *are
     return plan->works ? FATTN_OK : no_room(plan);
 }
 
-static void start_placing(planner *b)
+void plan_class_starts(int64_t *counts)
 {
     int64_t at = 0;
     for (int c = 0; c < COST_CLASSES; c++) {
-        const int64_t count = b->class_at[c];
-        b->class_at[c] = at;
+        const int64_t count = counts[c];
+        counts[c] = at;
         at += count;
     }
+}
+
+static void start_placing(planner *b)
+{
+    plan_class_starts(b->class_at);
     b->placing = true;
     b->n_works = b->n_merges = b->n_dots = 0;
     b->partial_floats = 0;
 }
 
-/* Adds `count` blocks of `bytes` at a multiple of 64; false on overflow. */
-static bool reserve(size_t *total, size_t count, size_t bytes)
+bool plan_reserve(size_t *total, size_t count, size_t bytes)
 {
     size_t block;
     if (bytes == SIZE_MAX || !size_mul(count, bytes, &block) || !size_add(block, 63, &block))
@@ -263,11 +265,11 @@ static fattn_status size_workspace(const planner *b, int threads)
                                           .bias = b->p->bias.kind != BIAS_NONE};
     plan->scratch_bytes = scratch_bind(&unused, &plan->layout, NULL);
 
-    bool fits = reserve(&plan->bytes, (size_t)threads, plan->scratch_bytes);
+    bool fits = plan_reserve(&plan->bytes, (size_t)threads, plan->scratch_bytes);
     plan->partials_at = plan->bytes;
-    fits = fits && reserve(&plan->bytes, sizeof(float), b->partial_floats);
+    fits = fits && plan_reserve(&plan->bytes, sizeof(float), b->partial_floats);
     plan->countdowns_at = plan->bytes;
-    fits = fits && reserve(&plan->bytes, (size_t)plan->n_merges, sizeof(atomic_int));
+    fits = fits && plan_reserve(&plan->bytes, (size_t)plan->n_merges, sizeof(atomic_int));
     REQUIRE(fits, FATTN_E_NOMEM,
             "out of memory: the workspace for head dims %lld and %lld exceeds the address space",
             (long long)b->p->d_qk, (long long)b->p->d_v);

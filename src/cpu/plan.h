@@ -44,6 +44,14 @@ typedef struct fattn_cpu_plan {
     size_t partials_at, countdowns_at, bytes;
 } fattn_cpu_plan;
 
+/* Work by cost: 0 = the most expensive class. */
+enum { COST_STEPS = 4 /* classes per doubling */, COST_CLASSES = 80 * COST_STEPS /* cost < 2^80 */ };
+int plan_cost_class(const fattn_work *work);
+/* Counts of a class each, turned into where its first one goes. */
+void plan_class_starts(int64_t *counts);
+/* Adds `count` blocks of `bytes` at a multiple of 64; false on overflow. */
+bool plan_reserve(size_t *total, size_t count, size_t bytes);
+
 /* Lists go to the arena. E_NOMEM when they do not fit or the sizes overflow. */
 fattn_status plan_make(fattn_cpu_plan *plan, const fattn_problem *p, const fattn_kernels *kernels,
                        int threads, fattn_arena *arena);

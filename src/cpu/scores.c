@@ -150,8 +150,7 @@ static void scale_row(float *row, int n, float factor)
     }
 }
 
-/* |distance| or its root for distances first .. first + n - 1. */
-static void distances(bool root, int64_t first, int n, double *out)
+void scores_distances(bool root, int64_t first, int n, double *out)
 {
     for (int k = 0; k < n; k++) {
         const double distance = fabs((double)(first + k));
@@ -165,7 +164,7 @@ static void slope_rows(const fattn_item *it, int64_t r, int rows, int64_t j, int
     double distance[TILE_ROWS + TILE_KEYS];
     const fattn_bias *b = &it->p->bias;
     const int64_t i0 = item_query(it, r), last = item_query(it, r + rows - 1);
-    distances(b->kind == BIAS_SLOPE_SQRT, j - last + it->seq->distance0, (int)(n + last - i0),
+    scores_distances(b->kind == BIAS_SLOPE_SQRT, j - last + it->seq->distance0, (int)(n + last - i0),
               distance);
     for (int row = 0; row < rows; row++) {
         const float *slopes = it->ptrs->bias;

@@ -23,6 +23,9 @@ void scores_bias_rows(const fattn_item *it, int64_t r, int rows, int64_t j, int 
 /* The same as scratch->bias[k * TILE_ROWS + row], for the lanes of `rows` rows. */
 void scores_bias_lanes(const fattn_item *it, int64_t r, int rows, int64_t j, int n);
 
+/* |distance| or its root for distances first .. first + n - 1. */
+void scores_distances(bool root, int64_t first, int n, double *out);
+
 /* Strict inner_precise: q.k is rounded to fp16, then comes the scale; q was packed without it. */
 void scores_round_f16(const fattn_item *it, float *scores, int n);
 

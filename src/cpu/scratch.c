@@ -51,12 +51,34 @@ void state_reset(const fattn_state *state, int64_t rows, int64_t ldo)
     memset(state->o, 0, (size_t)(rows * ldo) * sizeof(float));
 }
 
+static fattn_grad_scratch take_grad(cursor *at, const fattn_scratch_layout *layout, int64_t ldk,
+                                    int64_t ldo)
+{
+    const int64_t rows = layout->rows;
+    return (fattn_grad_scratch){
+        .dyt = take(at, rows, ldo, sizeof(float)),
+        .q_rows = take(at, rows, ldk, sizeof(float)),
+        .dq = take(at, rows, ldk, sizeof(float)),
+        .dy_rows = take(at, rows, ldo, sizeof(float)),
+        .m = take(at, 1, rows, sizeof(float)),
+        .inv = take(at, 1, rows, sizeof(float)),
+        .delta = take(at, 1, rows, sizeof(float)),
+        .dp = take(at, TILE_KEYS, TILE_ROWS, sizeof(float)),
+        .by_row = take(at, TILE_ROWS, TILE_KEYS, sizeof(float)),
+        .keep = take(at, 1, TILE_KEYS, sizeof(uint64_t)),
+        .clean = take(at, TILE_ROWS, i64_max(ldk, ldo), sizeof(float)),
+        .dk = take(at, layout->grad_keys, ldk, sizeof(float)),
+        .dv = take(at, layout->grad_keys, MUTANT(177, ldo, 0), sizeof(float)),
+        .pool = take(at, layout->pool_cols ? TILE_ROWS : 0, layout->pool_cols, sizeof(float)),
+    };
+}
+
 size_t scratch_bind(fattn_scratch *scratch, const fattn_scratch_layout *layout, void *base)
 {
     const int64_t ldk = i64_round_up(layout->d_qk, LANES_MAX);
     const int64_t ldo = i64_round_up(layout->d_v, MUTANT(46, LANES_MAX, 8));
     const int64_t bias = layout->bias ? TILE_ROWS : 0;
-    const size_t state = state_floats(layout->rows, layout->d_v);
+    const size_t state = layout->backward ? 0 : state_floats(layout->rows, layout->d_v);
     if (state > SIZE_MAX / sizeof(float)) return SIZE_MAX;
 
     cursor at = {.base = base};
@@ -76,6 +98,8 @@ size_t scratch_bind(fattn_scratch *scratch, const fattn_scratch_layout *layout, 
         .v = take(&at, TILE_KEYS, ldo, sizeof(float)),
         .v_clean = take(&at, TILE_KEYS, ldo, sizeof(float)),
     };
-    if (base) scratch->state = state_bind(state_base, layout->rows);
+    scratch->strided = ldk >= ldo ? scratch->k : scratch->v;
+    if (layout->backward) scratch->grad = take_grad(&at, layout, ldk, ldo);
+    if (base && !layout->backward) scratch->state = state_bind(state_base, layout->rows);
     return at.bytes;
 }

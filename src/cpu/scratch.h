@@ -19,10 +19,27 @@ typedef struct fattn_state {
 } fattn_state;
 
 typedef struct fattn_scratch_layout {
-    int64_t rows; /* of the largest item: whole panels, or DOT_ROWS */
+    int64_t rows; /* of the largest item: whole panels, or DOT_ROWS; backward: of a block */
     int64_t d_qk, d_v;
     bool bias;
+    bool backward;
+    int64_t grad_keys; /* backward: keys whose dK and dV the worker itself holds */
+    int64_t pool_cols; /* backward: columns of a pooled bias, see backward_bias.h */
 } fattn_scratch_layout;
+
+/* What the backward pass has beside that: a block of rows in every form in which it is read. */
+typedef struct fattn_grad_scratch {
+    float *dyt;             /* per panel dyt[d_v][TILE_ROWS] */
+    float *q_rows, *dq;     /* rows ldk apart */
+    float *dy_rows;         /* rows ldo apart */
+    float *m, *inv, *delta; /* per row, see fattn_grad_rows */
+    float *dp;              /* [key][TILE_ROWS] dy . v, then the gradient of the scores */
+    float *by_row;          /* [row][TILE_KEYS] that gradient transposed */
+    uint64_t *keep;         /* [TILE_KEYS] bit = row: dropout keeps the cell */
+    float *clean;           /* [TILE_ROWS] rows of an operand without its non-finite values */
+    float *dk, *dv;         /* [grad_keys] rows, ldk and ldo apart */
+    float *pool;            /* [TILE_ROWS] rows of pool_cols cells of the bias' gradient */
+} fattn_grad_scratch;
 
 typedef struct fattn_scratch {
     int64_t ldk, ldo; /* d_qk and d_v rounded up; V's scratch rows are ldo apart too */
@@ -34,6 +51,9 @@ typedef struct fattn_scratch {
     uint64_t *hidden;        /* [TILE_ROWS] bit k of a row: it must not see key k of the tile */
     uint64_t *hidden_lanes;  /* [TILE_KEYS] the same by key, bit = row */
     float *k, *v, *v_clean;  /* [TILE_KEYS] rows of K and V, V without its non-finite values */
+    float *strided;          /* TILE_ROWS rows of an operand on the way into its panel: the K or V
+                                tile, whichever is larger */
+    fattn_grad_scratch grad;
 } fattn_scratch;
 
 /* Floats of the state of `rows` rows; SIZE_MAX when that overflows. A multiple of LANES_MAX. */

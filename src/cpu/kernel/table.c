@@ -31,6 +31,9 @@ SLOT(fattn_axpy_strips_fn, axpy_strips_f16);
 SLOT(fattn_axpy_strips_fn, axpy_strips_bf16);
 SLOT(fattn_exp2_fn, exp2);
 SLOT(fattn_finite_fn, finite);
+SLOT(fattn_lane_dot_fn, lane_dot);
+SLOT(fattn_grad_fn, grad);
+SLOT(fattn_kv_grad_fn, kv_grad);
 double ISA(fma_probe)(int64_t n);
 
 extern const fattn_kernels ISA(kernels);
@@ -41,6 +44,8 @@ const fattn_kernels ISA(kernels) = {
     .dot_rows = 8,
     .split_keys = 512, /* K and V of a split: 512 KiB at d 128 in fp32, half of a common L2 */
     .panels = 4,       /* widening K and V is then below 1 % of the work */
+    .grad_panels = 4,
+    .grad_rows = 8192, /* dK and dV of a cut sequence: 8 partial results at most */
     .load = {[KERNEL_F32] = ISA(load_f32),
              [KERNEL_F16] = ISA(load_f16),
              [KERNEL_BF16] = ISA(load_bf16)},
@@ -68,5 +73,8 @@ const fattn_kernels ISA(kernels) = {
                     [KERNEL_BF16] = ISA(axpy_strips_bf16)},
     .exp2 = ISA(exp2),
     .finite = ISA(finite),
+    .lane_dot = ISA(lane_dot),
+    .grad = ISA(grad),
+    .kv_grad = ISA(kv_grad),
     .fma_probe = ISA(fma_probe),
 };
