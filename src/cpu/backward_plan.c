@@ -129,7 +129,9 @@ static fattn_status size_workspace(const planner *b, int threads)
     fattn_grad_plan *plan = b->plan;
     fattn_scratch unused;
     size_t sums;
-    plan->block_rows = TILE_ROWS * plan->kernels->grad_panels;
+    const int64_t columns = i64_max(b->p->d_qk + b->p->d_v, 1); /* at most 2^25 */
+    plan->block_rows =
+        TILE_ROWS * i64_clamp(plan->kernels->grad_columns / columns, 1, GRAD_PANELS_MAX);
     plan->layout = (fattn_scratch_layout){.rows = plan->block_rows,
                                           .d_qk = b->p->d_qk,
                                           .d_v = b->p->d_v,

@@ -138,7 +138,8 @@ typedef struct fattn_kernels {
     int dot_rows;   /* q_len * group below this: dot family, else tile family */
     int split_keys; /* decode: keys per split, a multiple of TILE_KEYS; part of the bits */
     int panels;     /* 64-row panels that share one gathered K/V tile */
-    int grad_panels; /* the same, backward; at most GRAD_PANELS_MAX */
+    int grad_columns; /* backward: as many columns of q and v together go with one 64-row panel per
+                         tile, narrower ones with more panels */
     int grad_rows;  /* backward: packed rows of a sequence beyond which its rows are cut; part of the
                        bits */
     fattn_load_fn load[KERNEL_DTYPES];

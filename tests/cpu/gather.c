@@ -156,15 +156,16 @@ static void check_queries(const bench *b, int64_t r0, int n)
     const int64_t d = b->s.p.d_qk, group = b->s.p.group;
     const int lanes = b->item.kernels->lanes;
     float *qt = aligned_alloc(64, (size_t)(s->ldk * TILE_ROWS) * sizeof(float));
-    gather_q_panel(&b->item, r0, n, 0.5f, qt);
-    if (n <= DOT_ROWS) gather_q_rows(&b->item, r0, n, 0.5f, s->q);
+    const fattn_rows queries = gather_queries(&b->item);
+    gather_panel(&b->item, &queries, r0, n, 0.5f, qt);
+    if (n <= DOT_ROWS) gather_rows(&b->item, &queries, r0, n, s->q, s->ldk);
     for (int row = 0; row < n; row++) {
         const int64_t head = b->work.kv_head * group + (r0 + row) % group;
         const float *want = b->s.q[b->seq] + (head * b->item.seq->q_len + (r0 + row) / group) * d;
         for (int64_t c = 0; c < d; c++)
             check(b, qt[c * TILE_ROWS + row], 0.5f * want[c], "qt", r0 + row, c);
         for (int64_t c = 0; c < s->ldk && n <= DOT_ROWS; c++)
-            check(b, s->q[row * s->ldk + c], c < d ? 0.5f * want[c] : 0.0f, "q", r0 + row, c);
+            check(b, s->q[row * s->ldk + c], c < d ? want[c] : 0.0f, "q", r0 + row, c);
     }
     for (int lane = n; lane < (n + lanes - 1) / lanes * lanes; lane++)
         for (int64_t c = 0; c < d; c++) check(b, qt[c * TILE_ROWS + lane], 0.0f, "qt pad", lane, c);

@@ -32,29 +32,46 @@ static INLINE void load(float *dst, ptrdiff_t ld, const void *src, ptrdiff_t src
         load_row(dst + r * ld, vec_at(src, r * src_stride, type), cols, type);
 }
 
-/* A block of VL rows (n of them real, the others zero) x VL columns (width of them real). */
-static INLINE void pack_block(float *qt, const void *const *rows, int n, int c, int width, vf scale,
-                              const int type)
+/* A block of VL rows (n of them real, the others zero) x VL columns (width of them real). Whole blocks
+ * stay in registers: their loops have constant bounds. */
+static INLINE void pack_block(float *qt, const void *const *rows, const int n, int c,
+                              const int width, vf scale, const int type)
 {
     vf x[VL];
-    UNROLL for (int i = 0; i < VL; i++) x[i] = v_dup(0);
-    for (int i = 0; i < n; i++) {
-        const void *src = vec_at(rows[i], c, type);
-        x[i] = width == VL ? v_load_as(src, type) : v_load_partial_as(src, width, type);
+    if (n == VL && width == VL) {
+        UNROLL for (int i = 0; i < VL; i++) x[i] = v_load_as(vec_at(rows[i], c, type), type);
+    } else {
+        UNROLL for (int i = 0; i < VL; i++) x[i] = v_dup(0);
+        for (int i = 0; i < n; i++) {
+            const void *src = vec_at(rows[i], c, type);
+            x[i] = width == VL ? v_load_as(src, type) : v_load_partial_as(src, width, type);
+        }
     }
     v_transpose(x);
-    for (int i = 0; i < width; i++)
-        v_store(qt + (c + i) * TILE_ROWS, v_mul(x[i], MUTANT(51, scale, v_dup(1))));
+    if (width == VL) {
+        UNROLL for (int i = 0; i < VL; i++)
+            v_store(qt + (c + i) * TILE_ROWS, v_mul(x[i], MUTANT(51, scale, v_dup(1))));
+    } else {
+        for (int i = 0; i < width; i++)
+            v_store(qt + (c + i) * TILE_ROWS, v_mul(x[i], MUTANT(51, scale, v_dup(1))));
+    }
+}
+
+/* All columns of n rows. */
+static INLINE void pack_rows(float *qt, const void *const *rows, const int n, int cols, vf scale,
+                             const int type)
+{
+    int c = 0;
+    for (; c + VL <= cols; c += VL) pack_block(qt, rows, n, c, VL, scale, type);
+    if (c < cols) pack_block(qt, rows, n, c, cols - c, scale, type);
 }
 
 static INLINE void pack(float *qt, const void *const *rows, int n_rows, int cols, float scale,
                         const int type)
 {
-    for (int r = 0; r < n_rows; r += VL) {
-        const int n = n_rows - r < VL ? n_rows - r : VL;
-        for (int c = 0; c < cols; c += VL)
-            pack_block(qt + r, rows + r, n, c, cols - c < VL ? cols - c : VL, v_dup(scale), type);
-    }
+    int r = 0;
+    for (; r + VL <= n_rows; r += VL) pack_rows(qt + r, rows + r, VL, cols, v_dup(scale), type);
+    if (r < n_rows) pack_rows(qt + r, rows + r, n_rows - r, cols, v_dup(scale), type);
 }
 
 void ISA(load_f32)(float *dst, ptrdiff_t ld, const void *src, ptrdiff_t src_stride, int rows,

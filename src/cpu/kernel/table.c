@@ -44,7 +44,7 @@ const fattn_kernels ISA(kernels) = {
     .dot_rows = 8,
     .split_keys = 512, /* K and V of a split: 512 KiB at d 128 in fp32, half of a common L2 */
     .panels = 4,       /* widening K and V is then below 1 % of the work */
-    .grad_panels = 4,
+    .grad_columns = 256, /* then a panel, dK, dV and the tile stay in 1 MiB of L2 */
     .grad_rows = 8192, /* dK and dV of a cut sequence: 8 partial results at most */
     .load = {[KERNEL_F32] = ISA(load_f32),
              [KERNEL_F16] = ISA(load_f16),

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# inner_loops.sh OBJDUMP FILE ISA... — reads the machine code of fattn_qk_<isa> and fattn_pv_<isa> in FILE:
+# inner_loops.sh OBJDUMP FILE ISA... — reads the machine code of qk, pv and kv_grad of the sets in FILE:
 # an innermost loop that multiplies and adds must keep its register tile in registers, so no vector
 # instruction in it may touch the stack; the widest one must hold as many multiply-adds as the tile of
 # that instruction set has accumulators.
@@ -48,7 +48,7 @@ for isa in "$@"; do
     avx512 | neon) tile=24 ;;
     *) continue ;; # scalar: the compiler may do as it likes
     esac
-    for slot in qk pv; do
+    for slot in qk pv kv_grad; do
         check "fattn_${slot}_$isa" $tile || bad=1
     done
 done
