@@ -190,6 +190,18 @@ static bool fill_tensor(problem_line *line, line_tensor *tensor, int item, line_
     return true;
 }
 
+void line_fill_plain(const problem_line *line, line_tensor *tensor)
+{
+    int64_t count;
+    io_count(tensor->t.rank, tensor->t.shape, &count);
+    const uint64_t stream = line_stream(line->seed, tensor->field->name);
+    const int fill = line_fill_index(line->fill);
+    if (fills[fill].value)
+        fill_values(&tensor->t, fill, stream, count);
+    else
+        fill_random(&tensor->t, stream, count, line->density);
+}
+
 bool line_fill(problem_line *line, line_error *error)
 {
     const line_tensor *before = NULL;
@@ -200,7 +212,8 @@ bool line_fill(problem_line *line, line_error *error)
         if (!line_allocate(line, t, error) || !fill_tensor(line, t, item, error)) return false;
         before = t;
     }
-    return line->page == 0 || line_page_data(line, error);
+    if (line->page > 0 && !line_page_data(line, error)) return false;
+    return line_forward_data(line, error);
 }
 
 problem_line *line_open(const char *text, line_error *error)

@@ -39,6 +39,13 @@ bool line_fill_special(const problem_line *line, line_tensor *tensor);
 /* page=: replaces key and value in args by caches of the same logical rows, shapes only. */
 bool line_page(problem_line *line, line_error *error);
 
+/* fusion_attention_grad: the tensors of the forward that a line may leave out, shapes only; then their
+ * data. */
+bool line_forward(problem_line *line, line_error *error);
+bool line_forward_data(problem_line *line, line_error *error);
+/* The line's own fill, from the tensor's own stream. */
+void line_fill_plain(const problem_line *line, line_tensor *tensor);
+
 /* Copies the filled rows into the caches and writes the block table. */
 bool line_page_data(problem_line *line, line_error *error);
 

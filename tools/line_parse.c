@@ -284,7 +284,8 @@ problem_line *line_parse_for(const char *text, line_strictness strict, line_erro
         for_each_word(&p, end, take_detail, true) &&
         for_each_word(&p, end, check_spelling, false)) {
         line_default_heads(p.line, p.given);
-        if (p.line->page == 0 || line_page(p.line, error)) return p.line;
+        if ((p.line->page == 0 || line_page(p.line, error)) && line_forward(p.line, error))
+            return p.line;
     }
     line_destroy(p.line);
     return NULL;

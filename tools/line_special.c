@@ -172,6 +172,16 @@ static bool fill_statistics(const problem_line *line, line_tensor *tensor)
     return true;
 }
 
+/* Every bit for itself. */
+static bool fill_bits(const problem_line *line, line_tensor *tensor)
+{
+    const uint64_t stream = stream_of(line, tensor->field->name);
+    if (tensor->t.dtype != FATTN_U8) return false;
+    for (int64_t i = 0; i < count_of(tensor); i++)
+        set(tensor, i, (int64_t)(line_random(stream, (uint64_t)i) & 255));
+    return true;
+}
+
 static const struct {
     const char *name;
     bool (*fill)(const problem_line *line, line_tensor *tensor);
@@ -182,7 +192,7 @@ static const struct {
     {"accepted_num", fill_accepted},       {"sampled_token_ids", fill_sampled},
     {"actual_seq_qlen", fill_boundaries},  {"atten_mask", fill_mask},
     {"prev_softmax_max", fill_statistics}, {"prev_softmax_sum", fill_statistics},
-    {"cur_softmax_max", fill_statistics},  {"cur_softmax_sum", fill_statistics},
+    {"dropout_mask", fill_bits},           {"cur_softmax_max", fill_statistics},  {"cur_softmax_sum", fill_statistics},
 };
 
 bool line_fill_special(const problem_line *line, line_tensor *tensor)

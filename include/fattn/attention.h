@@ -70,7 +70,12 @@ extern "C" {
  * softmax_max, softmax_sum = -FLT_MAX, +FLT_MAX, or sink, 1 where there is a sink; 0, 0 in rows
  * behind the sequences and where the whole key tensor is empty. Strict: the device's, the mean of
  * value's rows included. numels: cells of the score matrices, B*N*Sq*Skv, TND N * sum Lq*Lk, with
- * and without dropout. */
+ * and without dropout.
+ * Dropout (8): each probability is kept with keep_prob and then divided by it, or becomes 0, behind
+ * the softmax, whose maximum and sum do not change. Cell (head h, row i, key j) of sequence b is bit
+ * e = N * sum of Lq*Lk before b + (h * Lq + i) * Lk + j: of dropout_mask (1 = keep; at least
+ * ceil(numels / 8) bytes), or drawn from (seed, offset). Both 0: they come from the context's
+ * generator (generator.h) and are returned in seed_out and offset_out. */
 typedef struct fattn_fusion_attention_args {
     size_t size;
     const fattn_tensor *query, *key, *value; /* f32, f16, bf16 (f64 on the reference), one dtype */
@@ -81,7 +86,7 @@ typedef struct fattn_fusion_attention_args {
     const fattn_tensor *atten_mask;            /* bool or u8, nonzero = masked */
     const fattn_tensor *query_rope, *key_rope; /* [.., Dr] in query's / key's layout */
     double scale;                              /* 1.0 */
-    double keep_prob;                          /* 1.0; in (0,1): UNSUPPORTED in this version */
+    double keep_prob;                          /* 1.0; see above */
     int64_t pre_tokens, next_tokens;           /* 2147483647 */
     int64_t inner_precise;                     /* 0 */
     fattn_int_array prefix;                    /* per batch; modes 5 and 6 */
@@ -93,7 +98,7 @@ typedef struct fattn_fusion_attention_args {
     fattn_int_array q_start_idx, kv_start_idx;         /* element 0 counts; pse_type 2, 3 */
     const char *softmax_layout;                        /* "" or "TND" */
     const fattn_tensor *sink;                          /* fp32 [N] */
-    const fattn_tensor *dropout_mask;                  /* u8; UNSUPPORTED in this version */
+    const fattn_tensor *dropout_mask;                  /* u8, packed; NULL = drawn */
     int64_t seed, offset;                              /* 0 */
     /* outputs */
     const fattn_tensor *attention_out, *softmax_max, *softmax_sum;
@@ -160,6 +165,25 @@ typedef struct fattn_fusion_attention_grad_args {
     const fattn_tensor *dq, *dk, *dv, *dpse, *dq_rope, *dk_rope, *dsink;
 } fattn_fusion_attention_grad_args;
 FATTN_DECLARE_OPERATOR(fusion_attention_grad)
+
+/* dropout_gen_mask — the packed keep mask by itself (npu_dropout_gen_mask, _npu_dropout_gen_mask; spec
+ * fusion-attention 8). Cell e is bit e & 7 of byte e >> 3, 1 = keep; the mask holds as many cells as
+ * the product of `sizes`, rounded up to 128, and the same bits that fusion_attention draws with p =
+ * 1 - keep_prob in fp32. p = 0: every bit 1; p = 1: every bit 0. draw: seed and offset come from the
+ * context's generator (generator.h), which then moves on; otherwise they are taken literally. */
+typedef struct fattn_dropout_gen_mask_args {
+    size_t size;
+    fattn_int_array sizes; /* extents of what is masked; none = one cell */
+    double p;              /* 0.5; probability that a cell is dropped, [0, 1] */
+    int64_t seed, offset;  /* 0 */
+    bool draw;             /* false */
+    const char *dtype;     /* "f32"; f16 and bf16 use fewer random bits, as on the device (8.6) */
+    bool parallel;         /* true; documented "ignored" */
+    /* outputs */
+    const fattn_tensor *mask; /* u8 [16 * ceil(cells / 128)], contiguous */
+    int64_t *seed_out, *offset_out; /* may be NULL */
+} fattn_dropout_gen_mask_args;
+FATTN_DECLARE_OPERATOR(dropout_gen_mask)
 
 /* What the inference operators share (spec inference 1-5).
  *

@@ -16,7 +16,7 @@ typedef struct fattn_operator_capability {
     int64_t sparse_modes;       /* bit m set = mode m; 0 = it has none */
 } fattn_operator_capability;
 
-enum { FATTN_CAPABILITY_OPERATORS = 8 };
+enum { FATTN_CAPABILITY_OPERATORS = 16 };
 
 /* Lists end with NULL; everything is constant and owned by the library. */
 typedef struct fattn_capability_set {

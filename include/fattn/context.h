@@ -2,7 +2,8 @@
 /* context.h — who computes and with what: threads, memory, ISA, strictness, warnings.
  *
  * Every operator takes a context; NULL means the process default, created at first use from the
- * environment. A context is immutable after creation and may be used from any number of threads.
+ * environment. A context is immutable after creation, but for its generator (generator.h), and may be
+ * used from any number of threads.
  *
  * Environment, read once at the first context (a field of the options wins):
  *   FATTN_ISA      scalar | avx2 | avx512 | neon      FATTN_THREADS  number of threads

@@ -7,6 +7,7 @@
 #include "capabilities.h"
 #include "context.h"
 #include "explain.h"
+#include "generator.h"
 #include "kv_cache.h"
 #include "operators.h"
 #include "plan.h"

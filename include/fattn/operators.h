@@ -33,7 +33,8 @@ typedef enum fattn_field_flag {
     FATTN_FIELD_HOST =
         16, /* a tensor of one number that is read with the shapes: a plan keeps its value */
     FATTN_FIELD_BY_FLAG =
-        32 /* an output that another argument asks for; else any tensor is left alone */
+        32, /* an output that another argument asks for; else any tensor is left alone */
+    FATTN_FIELD_PER_RUN = 64 /* a number that may differ from run to run of a plan */
 } fattn_field_flag;
 
 typedef struct fattn_field {

@@ -34,7 +34,7 @@ typedef struct fattn_verify_output {
     double correctly_rounded; /* share of elements, 0..1 */
 } fattn_verify_output;
 
-enum { FATTN_VERIFY_OUTPUTS = 4 };
+enum { FATTN_VERIFY_OUTPUTS = 8 };
 
 typedef struct fattn_verify_report {
     size_t size; /* set by the caller to sizeof(fattn_verify_report) */

@@ -23,6 +23,7 @@ enum {
 };
 static const int64_t sparse_modes[OPERATOR_COUNT] = {
     [OP_FUSION_ATTENTION] = MODES_0_TO_8,
+    [OP_FUSION_ATTENTION_GRAD] = MODES_0_TO_8,
     [OP_PROMPT] = MODES_0_TO_4 | MODES_HIDDEN,
     [OP_FUSED_INFER] = MODES_0_TO_4,
     [OP_FUSED_INFER_V2] = MODES_0_TO_4 | MODE_TREE,

@@ -56,8 +56,9 @@ static void bind(const void *args, fattn_ptrs *ptrs)
     infer_bind(&normal, ptrs);
 }
 
-static void finish(const void *args, const fattn_problem *problem)
+static void finish(const void *args, const fattn_problem *problem, const fattn_ptrs *ptrs)
 {
+    (void)ptrs;
     const fattn_fused_infer_attention_score_v2_args *a = args;
     (void)problem;
     if (!a->return_softmax_lse) infer_no_lse(a->softmax_lse);

@@ -46,18 +46,25 @@ static fattn_status check_causal(const fusion_call *call, int64_t rows)
     return FATTN_OK;
 }
 
-static void use_rank4(fusion_call *call)
+static void use_rank4(fusion_call *call, fattn_problem *problem)
 {
-    const fattn_tensor *pse = call->pse;
+    const fattn_tensor *pse = call->pse, *dpse = call->dpse;
     call->bias_batch_stride = pse->shape[0] > 1 ? pse->strides[0] : 0;
     call->bias_head_stride = pse->strides[1];
     call->bias_row_stride = pse->shape[2] > 1 ? pse->strides[2] : 0;
+    if (!dpse) return;
+    call->dbias_batch_stride = dpse->shape[0] > 1 ? dpse->strides[0] : 0;
+    call->dbias_head_stride = dpse->strides[1];
+    call->dbias_row_stride = dpse->shape[2] > 1 ? dpse->strides[2] : 0;
+    problem->dbias.over_batch = dpse->shape[0] == 1 && call->n_batch > 1;
+    problem->dbias.over_rows = dpse->shape[2] == 1 && !call->in.packed && call->in.q.s > 1;
+    problem->dbias.col_stride = dpse->strides[3];
 }
 
 static fattn_status use_compressed(fusion_call *call, fattn_problem *problem, int64_t total)
 {
     TRY(check_causal(call, total));
-    use_rank4(call);
+    use_rank4(call, problem);
     problem->bias.kind = BIAS_COMPRESSED;
     problem->bias.total_len = total;
     problem->bias.col_stride = call->pse->strides[3];
@@ -87,7 +94,7 @@ static fattn_status read_dense(fusion_call *call, fattn_problem *problem)
         LL(call->n_batch), LL(call->in.n_heads), LL(rows), LL(cols),
         message_say(rows > BIAS_COMPRESSED_ROWS ? " or 1024 rows (the last ones of a causal bias)"
                                                 : ""));
-    use_rank4(call);
+    use_rank4(call, problem);
     problem->bias.col_stride = pse->strides[3];
     return FATTN_OK;
 }
@@ -122,6 +129,8 @@ static fattn_status read_packed(fusion_call *call, fattn_problem *problem)
         tensor_print(pse, shape, sizeof shape), LL(full), LL(shared), LL(call->n_batch),
         LL(call->in.n_heads), LL(longest));
     problem->bias.col_stride = pse->strides[0];
+    problem->dbias.over_rows = call->bias_flat_rows;
+    if (call->dpse) problem->dbias.col_stride = call->dpse->strides[0];
     return FATTN_OK;
 }
 
@@ -201,6 +210,10 @@ static fattn_status read_slopes(fusion_call *call, fattn_problem *problem)
         .slope_batch_stride = by_batch ? pse->strides[0] : 0,
         .slope_head_stride = pse->strides[head_axis],
     };
+    if (!call->dpse) return FATTN_OK;
+    problem->dbias.over_batch = !by_batch;
+    problem->dbias.slope_batch_stride = by_batch ? call->dpse->strides[0] : 0;
+    problem->dbias.slope_head_stride = call->dpse->strides[head_axis];
     return FATTN_OK;
 }
 
@@ -213,6 +226,10 @@ fattn_status fusion_bias(fusion_call *call, fattn_problem *problem)
             "pse: missing; with pse_type %lld it holds the slopes", LL(type));
     REQUIRE(call->pse || type == TYPE_BIAS_FIRST, FATTN_E_ARG,
             "pse: missing; pse_type %lld needs it (1 is the default without)", LL(type));
+    if (call->dpse) {
+        problem->dbias.want = true;
+        problem->dbias.dtype = call->dpse->dtype;
+    }
     if (call->pse)
         return type >= TYPE_SLOPE ? read_slopes(call, problem) : read_tensor(call, problem);
     if (list_given(call->args->q_start_idx) || list_given(call->args->kv_start_idx))
@@ -226,12 +243,17 @@ void fusion_bias_seq(fusion_call *call, int64_t b, fattn_seq *seq)
 {
     if (!call->pse) return;
     const int64_t q_len = fusion_q_len(call, b), kv_len = fusion_kv_len(call, b);
-    const int64_t step = call->bias_flat || call->bias_flat_rows ? call->pse->strides[0] : 0;
+    const bool flat = call->bias_flat || call->bias_flat_rows;
+    const int64_t step = flat ? call->pse->strides[0] : 0;
+    const int64_t dstep = flat && call->dpse ? call->dpse->strides[0] : 0;
     const int64_t rows = call->bias_flat ? q_len : 1;
 
     seq->distance0 = call->in.packed && b > 0 ? 0 : distance_start(call);
-    seq->bias_base = step ? call->bias_next * step : b * call->bias_batch_stride;
-    seq->bias_head_stride = step ? rows * kv_len * step : call->bias_head_stride;
+    seq->bias_base = flat ? call->bias_next * step : b * call->bias_batch_stride;
+    seq->bias_head_stride = flat ? rows * kv_len * step : call->bias_head_stride;
     seq->bias_row_stride = call->bias_flat ? kv_len * step : call->bias_row_stride;
-    if (MUTANT(76, step, 0)) call->bias_next += call->in.n_heads * rows * kv_len;
+    seq->dbias_base = flat ? call->bias_next * dstep : b * call->dbias_batch_stride;
+    seq->dbias_head_stride = flat ? rows * kv_len * dstep : call->dbias_head_stride;
+    seq->dbias_row_stride = call->bias_flat ? kv_len * dstep : call->dbias_row_stride;
+    if (MUTANT(76, flat, 0)) call->bias_next += call->in.n_heads * rows * kv_len;
 }

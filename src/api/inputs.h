@@ -84,6 +84,17 @@ fattn_tensor inputs_output(const fattn_inputs *in);
 /* An output tensor has the dtype and shape of `wanted`. */
 fattn_status output_check(const fattn_tensor *given, const fattn_tensor *wanted, const char *name);
 
+/* A tensor that lies like query, key or the output. */
+typedef struct output_kind {
+    const char *name, *letters;
+    int64_t heads;
+    fattn_tensor wanted; /* shape and dtype; contiguous */
+} output_kind;
+
+/* Checks such a tensor and adds it to a view (empty before) as its next part. */
+fattn_status output_part(const fattn_inputs *in, const output_kind *kind, const fattn_tensor *given,
+                         fattn_view *view);
+
 /* Checks attention_out and fills problem->out. NULL (while only sizes are asked for) = contiguous.
  * `any_shape`: contiguous memory with the right number of elements will do. */
 fattn_status output_fill(const fattn_inputs *in, const fattn_tensor *attention_out, bool any_shape,

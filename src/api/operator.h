@@ -13,6 +13,7 @@
 /* One row per operator, in operators.c; the public face is fattn_operators(). */
 enum {
     OP_FUSION_ATTENTION,
+    OP_FUSION_ATTENTION_GRAD,
     OP_PROMPT,
     OP_INCRE,
     OP_FUSED_INFER,
@@ -20,10 +21,12 @@ enum {
     OP_ADVANCE_STEP,
     OP_ATTENTION_UPDATE,
     OP_RING_UPDATE,
+    OP_GEN_MASK,
     OPERATOR_COUNT
 };
 extern const fattn_operator operator_table[OPERATOR_COUNT];
 #define operator_fusion_attention operator_table[OP_FUSION_ATTENTION]
+#define operator_fusion_attention_grad operator_table[OP_FUSION_ATTENTION_GRAD]
 #define operator_prompt_flash_attention operator_table[OP_PROMPT]
 #define operator_incre_flash_attention operator_table[OP_INCRE]
 #define operator_fused_infer_attention_score operator_table[OP_FUSED_INFER]
@@ -31,9 +34,11 @@ extern const fattn_operator operator_table[OPERATOR_COUNT];
 #define operator_advance_step_flashattn operator_table[OP_ADVANCE_STEP]
 #define operator_attention_update operator_table[OP_ATTENTION_UPDATE]
 #define operator_ring_attention_update operator_table[OP_RING_UPDATE]
+#define operator_dropout_gen_mask operator_table[OP_GEN_MASK]
 
 /* Defined in their operator's file. */
-extern const fattn_translator translator_fusion_attention, translator_prompt_flash_attention,
+extern const fattn_translator translator_fusion_attention, translator_fusion_attention_grad,
+    translator_prompt_flash_attention,
     translator_incre_flash_attention, translator_fused_infer_attention_score,
     translator_fused_infer_attention_score_v2;
 

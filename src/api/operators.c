@@ -12,7 +12,8 @@ enum {
     LATER = FATTN_FIELD_UNSUPPORTED,
     HOST = FATTN_FIELD_HOST,
     HEADS = FATTN_FIELD_HEADS,
-    BY_FLAG = FATTN_FIELD_BY_FLAG
+    BY_FLAG = FATTN_FIELD_BY_FLAG,
+    PER_RUN = FATTN_FIELD_PER_RUN
 };
 
 /* A row: kind, field, flags, default, other spellings, help. ARGS names the struct being described.
@@ -43,7 +44,7 @@ static const fattn_field fusion_attention_fields[] = {
     ROW(FLOAT, scale, 0, .default_float = 1.0, .aliases = "scale_value",
         .help = "score multiplier"),
     ROW(FLOAT, keep_prob, 0, .default_float = 1.0,
-        .help = "dropout keep rate, (0, 1]; below 1 not in this version"),
+        .help = "dropout keep rate, (0, 1]; 1 = no dropout"),
     ROW(INT, pre_tokens, 0, .default_int = INT32_MAX, .aliases = "pre_tockens",
         .help = "keys before the diagonal"),
     ROW(INT, next_tokens, 0, .default_int = INT32_MAX, .aliases = "next_tockens",
@@ -61,15 +62,67 @@ static const fattn_field fusion_attention_fields[] = {
     ROW(STRING, softmax_layout, 0, .default_text = "",
         .help = "\"\" or TND: order of the statistics"),
     IN(sink, 0, "fp32 [N], one extra logit per query head"),
-    IN(dropout_mask, LATER, "packed keep mask"),
-    INT(seed, 0, 0, "returned as given while there is no dropout"),
-    INT(offset, 0, 0, "returned as given while there is no dropout"),
+    IN(dropout_mask, 0, "u8, one bit per cell of the scores, 1 = keep; NULL = drawn"),
+    INT(seed, PER_RUN, 0, "of the dropout mask; with offset 0, too: from the context's generator"),
+    INT(offset, PER_RUN, 0, "of the dropout mask; with seed 0, too: from the context's generator"),
     OUT(attention_out, REQUIRED, "the result, query's layout"),
     OUT(softmax_max, 0, "fp32 row maxima, 8 copies each"),
     OUT(softmax_sum, 0, "fp32 row sums, 8 copies each"),
     ROW(INT_OUT, seed_out, 0, .help = "seed used"),
     ROW(INT_OUT, offset_out, 0, .help = "offset used"),
     ROW(INT_OUT, numels, 0, .help = "number of dropout mask bits"),
+};
+#undef ARGS
+
+#define ARGS fattn_fusion_attention_grad_args
+static const fattn_field fusion_attention_grad_fields[] = {
+    IN(query, REQUIRED, "queries, laid out as input_layout says"),
+    IN(key, REQUIRED, "keys"),
+    IN(value, REQUIRED, "values"),
+    IN(dy, REQUIRED, "gradient of attention_out, laid out like it"),
+    INT(head_num, HEADS, 0, "number of query heads; 0 = from the layout's N axis"),
+    ROW(STRING, input_layout, REQUIRED, .help = "BSH, SBH, BSND, BNSD, TND (BSNH = BSND)"),
+    IN(pse, 0, "position bias in query's dtype (pse_type 0, 1) or fp32 slopes (2, 3)"),
+    IN(padding_mask, IGNORED, "reserved by the family, never used"),
+    IN(atten_mask, 0, "bool or u8, nonzero = masked"),
+    IN(softmax_max, REQUIRED, "fp32 row maxima of the forward, 8 copies each"),
+    IN(softmax_sum, REQUIRED, "fp32 row sums of the forward, 8 copies each"),
+    IN(softmax_in, IGNORED, "reserved by the family, never used"),
+    IN(attention_in, REQUIRED, "attention_out of the forward"),
+    IN(query_rope, 0, "rotary part of the queries"),
+    IN(key_rope, 0, "rotary part of the keys"),
+    ROW(FLOAT, scale_value, 0, .default_float = 1.0, .aliases = "scale",
+        .help = "score multiplier"),
+    ROW(FLOAT, keep_prob, 0, .default_float = 1.0,
+        .help = "dropout keep rate, (0, 1]; 1 = no dropout"),
+    ROW(INT, pre_tokens, 0, .default_int = INT32_MAX, .aliases = "pre_tockens",
+        .help = "keys before the diagonal"),
+    ROW(INT, next_tokens, 0, .default_int = INT32_MAX, .aliases = "next_tockens",
+        .help = "keys after the diagonal"),
+    INT(inner_precise, 0, 0, "0 and 1: the same; 2: handle fully masked rows (strict)"),
+    INT(seed, PER_RUN, 0, "of the dropout mask, as the forward returned it"),
+    INT(offset, PER_RUN, 0, "of the dropout mask, as the forward returned it"),
+    INT(numels, IGNORED, 0, "number of dropout mask bits; it follows from the shapes"),
+    LIST(prefix, 0, "visible prefix per batch, sparse modes 5 and 6"),
+    LIST(actual_seq_qlen, 0, "cumulative query lengths, TND"),
+    LIST(actual_seq_kvlen, 0, "cumulative key lengths, TND"),
+    INT(sparse_mode, 0, 0, "0..8, see docs/masks.md"),
+    ROW(BOOL, gen_mask_parallel, IGNORED, .default_int = 1, .help = "scheduling hint, no effect"),
+    ROW(BOOL, sync, IGNORED, .help = "scheduling hint, no effect"),
+    INT(pse_type, 0, 1, "0: scale then bias, 1: bias then scale, 2: slopes, 3: slopes of sqrt"),
+    LIST(q_start_idx, 0, "first query position for pse_type 2, 3"),
+    LIST(kv_start_idx, 0, "first key position for pse_type 2, 3"),
+    ROW(STRING, softmax_layout, 0, .default_text = "",
+        .help = "\"\" or TND: order of the statistics"),
+    IN(sink, 0, "fp32 [N], one extra logit per query head"),
+    IN(dropout_mask, 0, "u8, the forward's packed mask; NULL = from seed and offset"),
+    OUT(dq, REQUIRED, "gradient of query"),
+    OUT(dk, 0, "gradient of key"),
+    OUT(dv, 0, "gradient of value"),
+    OUT(dpse, 0, "gradient of pse, of its shape and dtype"),
+    OUT(dq_rope, 0, "gradient of query_rope"),
+    OUT(dk_rope, 0, "gradient of key_rope"),
+    OUT(dsink, 0, "gradient of sink"),
 };
 #undef ARGS
 
@@ -282,6 +335,22 @@ static const fattn_field ring_attention_update_fields[] = {
 };
 #undef ARGS
 
+#define ARGS fattn_dropout_gen_mask_args
+static const fattn_field dropout_gen_mask_fields[] = {
+    LIST(sizes, 0, "extents of what is masked; their product is the number of cells"),
+    ROW(FLOAT, p, 0, .default_float = 0.5, .help = "probability that a cell is dropped, [0, 1]"),
+    INT(seed, 0, 0, "of the random stream"),
+    INT(offset, 0, 0, "of the random stream"),
+    ROW(BOOL, draw, 0, .help = "seed and offset from the context's generator"),
+    ROW(STRING, dtype, 0, .default_text = "f32",
+        .help = "f32, f16 or bf16: how many random bits count"),
+    ROW(BOOL, parallel, IGNORED, .default_int = 1, .help = "scheduling hint, no effect"),
+    OUT(mask, REQUIRED, "u8, one bit per cell, 1 = keep"),
+    ROW(INT_OUT, seed_out, 0, .help = "seed used"),
+    ROW(INT_OUT, offset_out, 0, .help = "offset used"),
+};
+#undef ARGS
+
 /* The typed public functions behind untyped pointers: five two-line wrappers per operator. */
 #define OPERATOR(op)                                                                               \
     static void init_##op(void *args) { fattn_##op##_args_init(args); }                            \
@@ -303,6 +372,7 @@ static const fattn_field ring_attention_update_fields[] = {
     }
 
 OPERATOR(fusion_attention)
+OPERATOR(fusion_attention_grad)
 OPERATOR(prompt_flash_attention)
 OPERATOR(incre_flash_attention)
 OPERATOR(fused_infer_attention_score)
@@ -310,6 +380,7 @@ OPERATOR(fused_infer_attention_score_v2)
 OPERATOR(advance_step_flashattn)
 OPERATOR(attention_update)
 OPERATOR(ring_attention_update)
+OPERATOR(dropout_gen_mask)
 
 #define ENTRY(op, outputs, text)                                                                   \
     {                                                                                              \
@@ -321,6 +392,8 @@ OPERATOR(ring_attention_update)
 
 const fattn_operator operator_table[OPERATOR_COUNT] = {
     [OP_FUSION_ATTENTION] = ENTRY(fusion_attention, 3, "training attention, forward"),
+    [OP_FUSION_ATTENTION_GRAD] =
+        ENTRY(fusion_attention_grad, 7, "training attention, backward"),
     [OP_PROMPT] = ENTRY(prompt_flash_attention, 1, "prefill attention"),
     [OP_INCRE] = ENTRY(incre_flash_attention, 1, "decode attention, one query row per batch"),
     [OP_FUSED_INFER] = ENTRY(fused_infer_attention_score, 2, "unified inference attention"),
@@ -330,6 +403,7 @@ const fattn_operator operator_table[OPERATOR_COUNT] = {
         ENTRY(advance_step_flashattn, 0, "the integers of one decode step, in place"),
     [OP_ATTENTION_UPDATE] = ENTRY(attention_update, 2, "merge of partial results by log-sum-exp"),
     [OP_RING_UPDATE] = ENTRY(ring_attention_update, 3, "merge of two partial training results"),
+    [OP_GEN_MASK] = ENTRY(dropout_gen_mask, 1, "the packed keep mask of dropout by itself"),
 };
 
 const fattn_operator *fattn_operators(int *count)
@@ -371,6 +445,7 @@ const fattn_translator *operator_translator(const fattn_operator *op)
 {
     static const fattn_translator *const translators[OPERATOR_COUNT] = {
         [OP_FUSION_ATTENTION] = &translator_fusion_attention,
+        [OP_FUSION_ATTENTION_GRAD] = &translator_fusion_attention_grad,
         [OP_PROMPT] = &translator_prompt_flash_attention,
         [OP_INCRE] = &translator_incre_flash_attention,
         [OP_FUSED_INFER] = &translator_fused_infer_attention_score,

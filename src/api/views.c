@@ -117,19 +117,25 @@ fattn_status output_check(const fattn_tensor *given, const fattn_tensor *wanted,
     return FATTN_OK;
 }
 
+fattn_status output_part(const fattn_inputs *in, const output_kind *kind, const fattn_tensor *given,
+                         fattn_view *view)
+{
+    fattn_axes axes;
+    TRY(output_check(given, &kind->wanted, kind->name));
+    TRY(layout_read(&axes, kind->letters, given, kind->heads, kind->name));
+    view->dtype = given->dtype;
+    view->part[view->n_parts++] = part_of(&axes, in->packed, false);
+    return FATTN_OK;
+}
+
 fattn_status output_fill(const fattn_inputs *in, const fattn_tensor *attention_out, bool any_shape,
                          fattn_problem *problem)
 {
-    const fattn_tensor wanted = inputs_output(in);
-    const fattn_tensor *out = attention_out ? attention_out : &wanted;
-    fattn_axes axes;
-    TRY(tensor_check(&wanted, "attention_out", false));
-    if (any_shape && out->dtype == wanted.dtype && tensor_contiguous(out) &&
-        tensor_elements(out) == tensor_elements(&wanted))
-        out = &wanted; /* another view of the same memory */
-    TRY(output_check(out, &wanted, "attention_out"));
-    TRY(layout_read(&axes, in->out_letters, out, in->n_heads, "attention_out"));
-    problem->out = (fattn_view){.dtype = out->dtype, .n_parts = 1};
-    problem->out.part[0] = part_of(&axes, in->packed, false);
-    return FATTN_OK;
+    const output_kind kind = {"attention_out", in->out_letters, in->n_heads, inputs_output(in)};
+    const fattn_tensor *out = attention_out ? attention_out : &kind.wanted;
+    TRY(tensor_check(&kind.wanted, kind.name, false));
+    if (any_shape && out->dtype == kind.wanted.dtype && tensor_contiguous(out) &&
+        tensor_elements(out) == tensor_elements(&kind.wanted))
+        out = &kind.wanted; /* another view of the same memory */
+    return output_part(in, &kind, out, &problem->out);
 }

@@ -5,6 +5,7 @@
 
 #include "base/compiler.h"
 #include "base/cpuinfo.h"
+#include "base/generator.h"
 #include "fattn/context.h"
 
 /* What is written down of every call, exec/record.h; 0 = nothing. */
@@ -24,6 +25,7 @@ struct fattn_context {
     struct fattn_pool *pool;   /* created with the context, starts its threads at the first loop */
     fattn_warn_fn warn;
     void *warn_self;
+    fattn_generator generator; /* the only thing in here that changes */
 };
 
 /* The context itself, or the process default when NULL (created once; E_ARG if the environment is

@@ -12,7 +12,7 @@ static void seq_assert(const fattn_problem *p, const fattn_seq *seq)
     assert(seq->batch >= 0);
     assert(seq->q_row0 >= 0 && seq->q_len >= 0);
     assert(seq->kv_row0 >= 0 && seq->kv_len >= 0);
-    assert(!seq->pad || seq->kv_len == 0);
+    assert(!seq->pad || seq->kv_len == 0 || p->kind == KIND_BACKWARD);
     const int64_t limit = i64_add_sat(seq->q_len, seq->kv_len);
     assert(seq->band_lo >= -limit && seq->band_lo <= limit);
     assert(seq->band_hi >= -limit && seq->band_hi <= limit);

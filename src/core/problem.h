@@ -96,7 +96,7 @@ typedef enum fattn_dropout_kind {
 
 typedef struct fattn_dropout {
     fattn_dropout_kind kind;
-    float factor; /* 1 / keep_prob */
+    double factor; /* 1 / keep_prob */
     uint32_t word_bits, threshold;
 } fattn_dropout;
 
@@ -144,6 +144,7 @@ typedef struct fattn_problem {
     bool sink_in_stats;          /* max and sum include the sink (training); lse never does */
     bool want_max_sum, want_lse; /* forward; backward reads max and sum */
     int64_t dsink_stride;        /* backward with a sink */
+    fattn_dtype stats_dtype; /* of max and sum: F32, or F64 beside F64 operands */
     int64_t stats_replicas; /* each max and sum is written this many times, stats_replica_stride
                                apart */
     int64_t max_replica_stride;
@@ -166,7 +167,8 @@ typedef struct fattn_ptrs {
     const uint8_t *dropout_mask;
     uint64_t seed, offset; /* DROPOUT_PHILOX */
     void *out;
-    float *max, *sum, *lse;
+    void *max, *sum; /* stats_dtype */
+    float *lse;
     const void *dout; /* backward, as are the following; gradients that are NULL are not wanted */
     void *dq[2], *dk[2], *dv, *dbias;
     void *dsink; /* sink_dtype */

@@ -60,6 +60,8 @@ static fattn_status accepts(const fattn_context *context, const fattn_problem *p
                 (has_slopes(p) ? p->bias.dtype == FATTN_F32 : is_float(p->bias.dtype)),
             FATTN_E_UNSUPPORTED, "cpu: a bias of dtype %s is not built",
             fattn_dtype_name(p->bias.dtype));
+    REQUIRE(p->stats_dtype != FATTN_F64, FATTN_E_UNSUPPORTED,
+            "cpu: statistics of dtype f64 are not built");
     REQUIRE(!p->sink || p->sink_dtype == FATTN_F32 || p->sink_dtype == FATTN_BF16,
             FATTN_E_UNSUPPORTED, "cpu: a sink of dtype %s is not built",
             fattn_dtype_name(p->sink_dtype));

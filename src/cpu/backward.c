@@ -17,6 +17,7 @@
 #include "base/mutant.h"
 #include "core/element.h"
 #include "cpu/backward_careful.h"
+#include "cpu/drop.h"
 #include "cpu/scatter.h"
 
 typedef struct backward {
@@ -71,6 +72,20 @@ static void add_to_rows(const fattn_item *it, const fattn_cells *cells, fattn_ti
     if (careful) careful_add_to_rows(cells, x, ld, sum, ld);
 }
 
+/* A dropped cell has no share in dV, as a hidden one. */
+static void add_dv(const fattn_item *it, const fattn_grad_panel *panel, fattn_tile dy, int n,
+                   bool partial, float *dv)
+{
+    const fattn_scratch *s = it->scratch;
+    const bool careful = (partial || drop_wanted(it)) && !panel->finite;
+    uint64_t without[TILE_KEYS];
+    for (int key = 0; careful && key < n; key++)
+        without[key] = (partial ? s->hidden_lanes[key] : 0) |
+                       (drop_wanted(it) ? ~s->kept_lanes[key] : 0);
+    const fattn_cells cells = {s->scores, without, n, panel->n};
+    add_to_keys(it, &cells, dy, careful, dv, s->ldo);
+}
+
 static bool keys_finite(const fattn_item *it, kv_tile *kv)
 {
     if (kv->k_is == UNKNOWN)
@@ -93,13 +108,12 @@ static void panel_step(const fattn_item *it, const fattn_grad_panel *panel, kv_t
     if (class == TILE_EMPTY) return;
     bias_take(it, panel, way, j, n, to->columns, to->slopes);
 
-    const bool partial = class == TILE_PARTIAL, careful = partial && !panel->finite;
+    const bool partial = class == TILE_PARTIAL;
     const fattn_tile dy = {.at = panel->dy_rows, .ld = s->ldo};
     const fattn_tile q = {.at = panel->q_rows, .ld = s->ldk};
-    fattn_cells cells = {s->scores, s->hidden_lanes, n, panel->n};
-    add_to_keys(it, &cells, dy, careful, to->dv + j * s->ldo, s->ldo);
-    cells.weights = s->grad.dp;
-    add_to_keys(it, &cells, q, careful, to->dk + j * s->ldk, s->ldk);
+    add_dv(it, panel, dy, n, partial, to->dv + j * s->ldo);
+    const fattn_cells cells = {s->grad.dp, s->hidden_lanes, n, panel->n};
+    add_to_keys(it, &cells, q, partial && !panel->finite, to->dk + j * s->ldk, s->ldk);
     add_to_rows(it, &cells, k, partial && !keys_finite(it, kv), panel->dq, s->ldk);
 }
 

@@ -9,6 +9,7 @@
 #include "base/half.h"
 #include "base/ints.h"
 #include "base/mutant.h"
+#include "cpu/drop.h"
 #include "cpu/scores.h"
 
 static uint64_t low_bits(int64_t n) { return n >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << n) - 1; }
@@ -24,7 +25,7 @@ static row_stats stats_of(const fattn_item *it, int64_t r)
 {
     const int64_t at = it->seq->stats_base + item_head(it, r) * it->seq->stats_head_stride +
                        item_query(it, r) * it->seq->stats_row_stride;
-    return (row_stats){it->ptrs->max[at], it->ptrs->sum[at]};
+    return (row_stats){((const float *)it->ptrs->max)[at], ((const float *)it->ptrs->sum)[at]};
 }
 
 static bool is_dead(row_stats stats)
@@ -122,7 +123,7 @@ fattn_grad_panel panel_load(const fattn_item *it, int64_t r0, int first, int row
                               .rows = {.m = s->m + first,
                                        .inv = s->inv + first,
                                        .delta = s->delta + first,
-                                       .factor = it->p->dropout.factor}};
+                                       .factor = (float)it->p->dropout.factor}};
     load_stats(it, &panel, first);
     if (panel.dead == low_bits(n)) return panel;
     load_rows(it, &panel, first);
@@ -189,8 +190,10 @@ fattn_tile_class panel_grads(const fattn_item *it, const fattn_grad_panel *panel
     }
     if (panel->mean) clear_mean(panel, n, s->scores);
     kernels->qk(s->grad.dp, panel->dyt, v.at, v.ld, n, (int)it->p->d_v, panel->vectors, s->tmax);
+    if (drop_wanted(it)) drop_lanes_kept(it, panel->r, panel->n, j, n, s->kept, s->kept_lanes);
     kernels->grad(s->scores, s->grad.dp, n, panel->vectors, &panel->rows,
-                  class == TILE_PARTIAL ? s->hidden_lanes : NULL, NULL);
+                  class == TILE_PARTIAL ? s->hidden_lanes : NULL,
+                  drop_wanted(it) ? s->kept_lanes : NULL);
     return class;
 }
 

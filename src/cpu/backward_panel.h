@@ -26,7 +26,8 @@ typedef struct fattn_grad_panel {
 fattn_grad_panel panel_load(const fattn_item *it, int64_t r0, int first, int rows);
 
 /* The panel against keys [j, j + n): scratch->scores = P R, scratch->grad.dp = dS, both 0 in hidden
- * cells. PARTIAL: scratch->hidden_lanes[key] has a bit for every row that must not see the key.
+ * cells. PARTIAL: scratch->hidden_lanes[key] has a bit for every row that must not see the key; with
+ * dropout scratch->kept_lanes[key] one for every row whose cell is kept.
  * With EMPTY nothing is computed. */
 fattn_tile_class panel_grads(const fattn_item *it, const fattn_grad_panel *panel, fattn_tile k,
                              fattn_tile v, int64_t j, int n);

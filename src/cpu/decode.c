@@ -9,6 +9,7 @@
 #include "base/ints.h"
 #include "base/mutant.h"
 #include "cpu/forward.h"
+#include "cpu/drop.h"
 #include "cpu/gather.h"
 #include "cpu/scores.h"
 #include "cpu/values.h"
@@ -77,6 +78,16 @@ static void edit_scores(const fattn_item *it, const block *b, fattn_tile_class c
     }
 }
 
+/* Dropout: behind the sums of the softmax. */
+static void drop_weights(const fattn_item *it, const block *b)
+{
+    fattn_scratch *s = it->scratch;
+    uint64_t in_tile[DOT_ROWS];
+    drop_rows_kept(it, it->work->row0, it->work->rows, b->j, b->n, s->kept);
+    for (int row = 0; row < it->work->rows; row++) in_tile[row] = s->kept[row] << b->at;
+    it->kernels->drop_rows(s->scores, it->work->rows, in_tile, (float)it->p->dropout.factor);
+}
+
 static void rescale(const fattn_item *it, const fattn_state *state)
 {
     const int64_t ldo = it->scratch->ldo;
@@ -106,13 +117,15 @@ static void add_values(const fattn_item *it, const fattn_state *state, const blo
 
 /* The promise of values.h; false when V is finite and nothing was done (rows found before stay
  * valid). Widened values give the same sums as their own dtype. */
-static bool add_values_carefully(const fattn_item *it, const fattn_state *state, const block *b)
+static bool add_values_carefully(const fattn_item *it, const fattn_state *state, const block *b,
+                                 fattn_tile_class class)
 {
     const fattn_scratch *s = it->scratch;
     const fattn_source source = gather_values(it);
     fattn_tile v = gather_tile(&source, it->kernels, b->j, b->n, true, s->v_clean, s->ldo);
     if (values_finite(it, v, b->n)) return false;
 
+    if (drop_wanted(it)) drop_hide(it, it->work->rows, class == TILE_PARTIAL, s->hidden);
     v = gather_tile(&source, it->kernels, b->j, b->n, true, s->v, s->ldo);
     const fattn_tile clean = values_clean(it, v, b->n);
     const float *p = s->scores + b->at;
@@ -162,7 +175,9 @@ void forward_dots(const fattn_item *it, const fattn_state *state)
             if (it->kernels->softmax_rows(s->scores, work->rows, state->m, state->top, state->l,
                                           s->alpha))
                 rescale(it, state);
-            if (class != TILE_PARTIAL || !add_values_carefully(it, state, &b))
+            if (drop_wanted(it)) drop_weights(it, &b);
+            const bool zeros = class == TILE_PARTIAL || drop_wanted(it); /* hidden or dropped */
+            if (!zeros || !add_values_carefully(it, state, &b, class))
                 add_values(it, state, &b, &values, alike ? &keys : NULL);
         }
         b = next;

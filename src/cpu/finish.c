@@ -41,8 +41,8 @@ static void write_max_sum(const fattn_item *it, const out_row *row, float max, f
                        row->i * it->seq->stats_row_stride;
     for (int64_t k = 0; k < it->p->stats_replicas; k++) {
         const int64_t replica = at + k * it->p->max_replica_stride;
-        if (it->ptrs->max) it->ptrs->max[replica] = max;
-        if (it->ptrs->sum) it->ptrs->sum[replica] = sum;
+        if (it->ptrs->max) ((float *)it->ptrs->max)[replica] = max;
+        if (it->ptrs->sum) ((float *)it->ptrs->sum)[replica] = sum;
     }
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/ints.h"
 #include "base/mutant.h"
+#include "cpu/drop.h"
 #include "cpu/gather.h"
 #include "cpu/scores.h"
 #include "cpu/values.h"
@@ -71,6 +72,14 @@ static void edit_scores(const fattn_item *it, const panel *rows, int64_t j, int 
                       class == TILE_PARTIAL ? s->hidden_lanes : NULL, s->tmax);
 }
 
+/* Dropout: behind the sums of the softmax. */
+static void drop_weights(const fattn_item *it, const panel *rows, int64_t j, int n)
+{
+    fattn_scratch *s = it->scratch;
+    drop_lanes_kept(it, rows->r, rows->n, j, n, s->kept, s->kept_lanes);
+    it->kernels->drop(s->scores, n, rows->vectors, s->kept_lanes, (float)it->p->dropout.factor);
+}
+
 /* o = o * alpha + P V, with the promise of values.h. `from` is the first key of the panel in the
  * tile. */
 static void add_values(const fattn_item *it, const panel *rows, kv_tile *kv, int64_t from, int n,
@@ -78,13 +87,16 @@ static void add_values(const fattn_item *it, const panel *rows, kv_tile *kv, int
 {
     const int64_t ldo = it->scratch->ldo;
     const float *p = it->scratch->scores;
-    if (class == TILE_PARTIAL && kv->v_is == UNKNOWN) {
+    const bool zeros = class == TILE_PARTIAL || drop_wanted(it); /* hidden or dropped cells */
+    if (zeros && kv->v_is == UNKNOWN) {
         kv->v_is = values_finite(it, kv->v, kv->n) ? FINITE : NOT_FINITE;
         if (kv->v_is == NOT_FINITE) kv->v_clean = values_clean(it, kv->v, kv->n);
     }
-    const bool careful = class == TILE_PARTIAL && kv->v_is == NOT_FINITE;
+    const bool careful = zeros && kv->v_is == NOT_FINITE;
     const fattn_tile v = tile_from(careful ? kv->v_clean : kv->v, from);
     it->kernels->pv(rows->state.o, (ptrdiff_t)ldo, p, v.at, v.ld, rows->n, n, (int)ldo, alpha);
+    if (careful && drop_wanted(it))
+        drop_hide(it, rows->n, class == TILE_PARTIAL, it->scratch->hidden);
     if (careful)
         values_add_non_finite(
             it, tile_from(kv->v, from), n,
@@ -112,6 +124,7 @@ static void panel_step(const fattn_item *it, const panel *rows, kv_tile *kv)
     edit_scores(it, rows, j, n, class);
     const int moved = kernels->softmax(s->scores, n, rows->vectors, s->tmax, rows->state.m,
                                        rows->state.top, rows->state.l, s->alpha);
+    if (drop_wanted(it)) drop_weights(it, rows, j, n);
     add_values(it, rows, kv, j - kv->j, n, class, MUTANT(35, moved, 0) ? s->alpha : NULL);
 }
 

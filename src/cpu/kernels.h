@@ -102,6 +102,22 @@ typedef void (*fattn_axpy_strips_fn)(float *o, ptrdiff_t ldo, const float *p, co
 /* x[i] = 2^x[i], the same polynomial as softmax; -inf gives 0. */
 typedef void (*fattn_exp2_fn)(float *x, int n);
 
+/* The random stream of dropout and the rule that turns a word into a bit (core/dropout.h). */
+typedef struct fattn_philox {
+    uint32_t keys[10][2]; /* of the rounds */
+    uint64_t offset;
+    uint32_t word_bits, threshold;
+} fattn_philox;
+
+/* kept[r] = 64 bits from element first[r] on, 1 = keep. The same on every instruction set. */
+typedef void (*fattn_keep_fn)(uint64_t *kept, const uint64_t *first, int rows,
+                              const fattn_philox *philox);
+
+/* st = bit `lane` of kept[key] ? st * factor : 0; the row-major twin for s[row][TILE_KEYS]. */
+typedef void (*fattn_drop_fn)(float *st, int keys, int vectors, const uint64_t *kept,
+                              float factor);
+typedef void (*fattn_drop_rows_fn)(float *s, int rows, const uint64_t *kept, float factor);
+
 /* ---- backward: tiles as above, [key][lane] ---- */
 
 /* sum[lane] = sum_c a[c][lane] * b[c][lane], c ascending; both packed like qt. */
@@ -156,6 +172,9 @@ typedef struct fattn_kernels {
     fattn_axpy_strips_fn axpy_strips[KERNEL_DTYPES];
     fattn_exp2_fn exp2;
     fattn_finite_fn finite;
+    fattn_keep_fn keep;
+    fattn_drop_fn drop;
+    fattn_drop_rows_fn drop_rows;
     fattn_lane_dot_fn lane_dot;
     fattn_grad_fn grad;
     fattn_kv_grad_fn kv_grad;

@@ -35,7 +35,6 @@ typedef struct fattn_grad_scratch {
     float *m, *inv, *delta; /* per row, see fattn_grad_rows */
     float *dp;              /* [key][TILE_ROWS] dy . v, then the gradient of the scores */
     float *by_row;          /* [row][TILE_KEYS] that gradient transposed */
-    uint64_t *keep;         /* [TILE_KEYS] bit = row: dropout keeps the cell */
     float *clean;           /* [TILE_ROWS] rows of an operand without its non-finite values */
     float *dk, *dv;         /* [grad_keys] rows, ldk and ldo apart */
     float *pool;            /* [TILE_ROWS] rows of pool_cols cells of the bias' gradient */
@@ -50,6 +49,8 @@ typedef struct fattn_scratch {
     float *tmax, *alpha;     /* [TILE_ROWS] */
     uint64_t *hidden;        /* [TILE_ROWS] bit k of a row: it must not see key k of the tile */
     uint64_t *hidden_lanes;  /* [TILE_KEYS] the same by key, bit = row */
+    uint64_t *kept;          /* [TILE_ROWS] bit k of a row: dropout keeps its cell of key k */
+    uint64_t *kept_lanes;    /* [TILE_KEYS] the same by key */
     float *k, *v, *v_clean;  /* [TILE_KEYS] rows of K and V, V without its non-finite values */
     float *strided;          /* TILE_ROWS rows of an operand on the way into its panel: the K or V
                                 tile, whichever is larger */

@@ -157,7 +157,7 @@ static bool same_field(const fattn_field *f, const void *a, const void *b)
     case FATTN_FIELD_TENSORS_IN:
         return same_tensors(a, b);
     case FATTN_FIELD_INT:
-        return *(const int64_t *)a == *(const int64_t *)b;
+        return f->flags & FATTN_FIELD_PER_RUN || *(const int64_t *)a == *(const int64_t *)b;
     case FATTN_FIELD_FLOAT:
         return *(const double *)a == *(const double *)b;
     case FATTN_FIELD_BOOL:

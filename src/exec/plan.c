@@ -77,8 +77,10 @@ static fattn_status run(const fattn_plan *plan, const void *args, void *workspac
     fattn_ptrs ptrs = {0};
     plan->translator->bind(args, &ptrs);
     if (plan->problem.k.page_rows > 0) TRY(problem_check_table(&plan->problem, &ptrs));
+    if (plan->translator->begin)
+        plan->translator->begin(plan->context, args, &plan->problem, &ptrs);
     plan->backend->run(plan->context, &plan->problem, plan->state, &ptrs, workspace);
-    if (plan->translator->finish) plan->translator->finish(args, &plan->problem);
+    if (plan->translator->finish) plan->translator->finish(args, &plan->problem, &ptrs);
     return FATTN_OK;
 }
 

@@ -20,7 +20,12 @@ typedef struct fattn_translator {
     /* Addresses of a run. Outputs that are numbers (numels) and fixed tensors (lse [1]) are written
      * by `finish` after the run, so that nothing is touched on error. */
     void (*bind)(const void *args, fattn_ptrs *ptrs);
-    void (*finish)(const void *args, const fattn_problem *problem); /* may be NULL */
+    /* The last step before a run that nothing can refuse any more: what a run draws, and outputs that
+     * backends add to. May be NULL. */
+    void (*begin)(fattn_context *context, const void *args, const fattn_problem *problem,
+                  fattn_ptrs *ptrs);
+    void (*finish)(const void *args, const fattn_problem *problem,
+                   const fattn_ptrs *ptrs); /* may be NULL */
     /* May add to the sentence of a call refused with `status` (strict: the device's code), or say
      * another; the arguments need not be sound. NULL = no. */
     fattn_status (*refused)(const fattn_context *context, const fattn_operator *op,

@@ -13,6 +13,8 @@
 #include "base/mutant.h"
 #include "core/backend.h"
 #include "core/element.h"
+#include "ref/grad.h"
+#include "ref/grad_backend.h"
 #include "ref/ref.h"
 
 enum {
@@ -50,6 +52,7 @@ static fattn_status ref_accepts(const fattn_context *context, const fattn_proble
         {"output", p->out.dtype},
         {"bias", p->bias.kind == BIAS_NONE ? FATTN_F32 : p->bias.dtype},
         {"sink", p->sink ? p->sink_dtype : FATTN_F32},
+        {"dy", p->kind == KIND_BACKWARD ? p->dout.dtype : FATTN_F32},
     };
     for (size_t i = 0; i < sizeof operands / sizeof operands[0]; i++)
         REQUIRE(is_float(operands[i].dtype), FATTN_E_UNSUPPORTED,
@@ -75,7 +78,7 @@ static bool count_items(const fattn_problem *p, int64_t *first_item)
 
 static bool slab_size(const fattn_problem *p, int workers, size_t *slab, size_t *bytes)
 {
-    const size_t scratch = ref_scratch(p);
+    const size_t scratch = p->kind == KIND_BACKWARD ? ref_grad_scratch(p) : ref_scratch(p);
     if (scratch == SIZE_MAX || !size_add(scratch, (size_t)p->d_v + SLAB_DOUBLES - 1, slab))
         return false;
     *slab -= *slab % SLAB_DOUBLES;
@@ -123,8 +126,9 @@ static void write_stats(const ref_job *job, const fattn_seq *seq, int64_t head, 
         const int64_t at =
             seq->stats_base + head * seq->stats_head_stride + i * seq->stats_row_stride;
         for (int64_t r = 0; r < p->stats_replicas; r++) {
-            if (ptrs->max) ptrs->max[at + r * p->max_replica_stride] = (float)row->max;
-            if (ptrs->sum) ptrs->sum[at + r * p->max_replica_stride] = (float)row->sum;
+            const int64_t to = at + r * p->max_replica_stride;
+            if (ptrs->max) element_store(ptrs->max, p->stats_dtype, to, row->max);
+            if (ptrs->sum) element_store(ptrs->sum, p->stats_dtype, to, row->sum);
         }
     }
     if (p->want_lse && ptrs->lse)
@@ -158,6 +162,10 @@ static void ref_run(fattn_context *context, const fattn_problem *p, const void *
                     const fattn_ptrs *ptrs, void *workspace)
 {
     const ref_state *plan = state;
+    if (p->kind == KIND_BACKWARD) {
+        ref_grad_run(context, p, ptrs, workspace, plan->slab);
+        return;
+    }
     ref_job job = {.p = p, .state = plan, .ptrs = ptrs, .workspace = workspace};
     context_parallel(context, ref_item, &job, plan->first_item[plan->n_seqs]);
 }

@@ -87,6 +87,7 @@ static void layouts_by_operator(void **state)
         int64_t modes;
     } wanted[] = {
         {"fusion_attention", 5, "SBH", "NTD", 0x1ff},
+        {"fusion_attention_grad", 5, "SBH", "NTD", 0x1ff},
         {"prompt_flash_attention", 7, "SH", "SBH", 0x7c1f},
         {"incre_flash_attention", 3, "BSND", "TND", 0},
         {"fused_infer_attention_score", 14, "BSH_NBSD", "SBH", 0x1f},
@@ -94,8 +95,8 @@ static void layouts_by_operator(void **state)
     };
     fattn_capability_set set = {.size = sizeof set};
     assert_int_equal(fattn_capabilities(NULL, &set), FATTN_OK);
-    assert_int_equal(set.n_operators, 5);
-    for (int i = 0; i < 5; i++) {
+    assert_int_equal(set.n_operators, 6);
+    for (int i = 0; i < 6; i++) {
         int n = 0;
         assert_string_equal(set.operators[i].name, wanted[i].name);
         while (set.operators[i].layouts[n]) n++;
@@ -131,7 +132,7 @@ static void modes_are_the_checkers(void **state)
         const bool inference = mode_is_known(fattn_fused_infer_attention_score_v2(NULL, &v2));
         if (training != (set.operators[0].sparse_modes >> mode & 1))
             fail_msg("training, mode %d", mode);
-        if (inference != (set.operators[4].sparse_modes >> mode & 1))
+        if (inference != (set.operators[5].sparse_modes >> mode & 1))
             fail_msg("inference, mode %d", mode);
     }
     free(c);

@@ -6,11 +6,15 @@
  * vary() gives, for one field, two calls that differ in that field alone. */
 #include "api/harness.h"
 
+#include <float.h>
+
 enum { MOST_ARGS = 1024 };
 
 typedef union any_args {
     size_t size;
     fattn_fusion_attention_args fusion;
+    fattn_fusion_attention_grad_args grad;
+    fattn_dropout_gen_mask_args mask;
     fattn_prompt_flash_attention_args prompt;
     fattn_incre_flash_attention_args incre;
     fattn_fused_infer_attention_score_args fused;
@@ -86,6 +90,16 @@ static void base_fusion(any_args *args, const char *field)
         strict = true;
         a->head_num = 2, a->sparse_mode = 1, a->atten_mask = ones_from(FATTN_U8, 2, 4, 6, 0);
     }
+    if (IS("seed") || IS("offset") || IS("dropout_mask") || IS("keep_prob"))
+        a->keep_prob = 0.5, a->seed = 7, a->offset = 4;
+}
+
+/* 96 cells. */
+static fattn_tensor *keep_bits(unsigned first)
+{
+    fattn_tensor *t = tensor_new(FATTN_U8, 0, 1, 16);
+    for (int i = 0; i < 16; i++) ((uint8_t *)t->data)[i] = (uint8_t)(first + 37 * (unsigned)i);
+    return t;
 }
 
 static bool vary_fusion(any_args *args, const char *field)
@@ -112,7 +126,9 @@ static bool vary_fusion(any_args *args, const char *field)
     else if (IS("scale"))
         a->scale = 0.5;
     else if (IS("keep_prob"))
-        a->keep_prob = 0.5;
+        a->keep_prob = 0.25;
+    else if (IS("dropout_mask"))
+        a->dropout_mask = keep_bits(5);
     else if (IS("pre_tokens"))
         a->pre_tokens = 1;
     else if (IS("next_tokens"))
@@ -144,6 +160,115 @@ static bool vary_fusion(any_args *args, const char *field)
     else
         return false;
     return true;
+}
+
+/* ---- fusion_attention_grad
+ * ---------------------------------------------------------------------- */
+
+/* A new tensor of that shape and other numbers; statistics stay positive. */
+static fattn_tensor *tensor_of(const fattn_tensor *shape, unsigned seed)
+{
+    fattn_tensor *t = tensor_like(shape);
+    float *x = t->data;
+    for (size_t i = 0; i < tensor_bytes(t) / sizeof *x; i++)
+        x[i] = 1 + 0.01f * (float)((i / 8 * 7 + seed) % 97);
+    return t;
+}
+
+/* The forward's case, with statistics and an output that fit its shapes. */
+static void base_grad(any_args *args, const char *field)
+{
+    any_args forward;
+    fattn_fusion_attention_grad_args *a = &args->grad;
+    fattn_tensor shapes[3];
+    memset(&forward, 0, sizeof forward);
+    fattn_fusion_attention_args_init(&forward.fusion);
+    const bool scaled = IS("scale_value"), own = IS("dq_rope") || IS("dk_rope");
+    base_fusion(&forward, scaled ? "scale" : own ? "query_rope" : IS("dpse") ? "pse_type" : field);
+    const fattn_fusion_attention_args *f = &forward.fusion;
+    a->query = f->query, a->key = f->key, a->value = f->value, a->input_layout = f->input_layout;
+    a->head_num = f->head_num, a->pse = f->pse, a->atten_mask = f->atten_mask;
+    a->query_rope = f->query_rope, a->key_rope = f->key_rope, a->scale_value = f->scale;
+    a->keep_prob = f->keep_prob, a->pre_tokens = f->pre_tokens, a->next_tokens = f->next_tokens;
+    a->inner_precise = f->inner_precise, a->prefix = f->prefix, a->pse_type = f->pse_type;
+    a->actual_seq_qlen = f->actual_seq_qlen, a->actual_seq_kvlen = f->actual_seq_kvlen;
+    a->sparse_mode = f->sparse_mode, a->q_start_idx = f->q_start_idx;
+    a->kv_start_idx = f->kv_start_idx, a->sink = IS("dsink") ? NEW(7, 1, 2) : f->sink;
+    a->seed = f->seed, a->offset = f->offset;
+    EXPECT_OK(fattn_fusion_attention_shapes(strict ? strict_context() : plain_context(), f, shapes),
+              "shapes of the forward");
+    a->dy = tensor_of(&shapes[0], 21), a->attention_in = tensor_of(&shapes[0], 22);
+    a->softmax_max = tensor_of(&shapes[1], 23);
+    a->softmax_sum = tensor_of(&shapes[1], 24);
+    if (IS("inner_precise")) /* what the forward says of rows that are the mean of all values */
+        for (size_t i = 0; i < tensor_bytes(a->softmax_max) / sizeof(float); i++)
+            ((float *)a->softmax_max->data)[i] = -FLT_MAX;
+}
+
+static bool vary_grad(any_args *args, const char *field)
+{
+    fattn_fusion_attention_grad_args *a = &args->grad;
+    any_args forward;
+    if (IS("dy")) return a->dy = tensor_of(a->dy, 31), true;
+    if (IS("attention_in")) return a->attention_in = tensor_of(a->dy, 32), true;
+    if (IS("softmax_max")) return a->softmax_max = tensor_of(a->softmax_max, 33), true;
+    if (IS("softmax_sum")) return a->softmax_sum = tensor_of(a->softmax_sum, 34), true;
+    if (IS("scale_value")) return a->scale_value = 0.5, true;
+    memset(&forward, 0, sizeof forward);
+    fattn_fusion_attention_args_init(&forward.fusion);
+    if (!vary_fusion(&forward, field)) return false;
+    const fattn_fusion_attention_args *f = &forward.fusion;
+#define TAKE(name)                                                                                 \
+    if (IS(#name)) return a->name = f->name, true
+    TAKE(query);
+    TAKE(key);
+    TAKE(value);
+    TAKE(head_num);
+    TAKE(input_layout);
+    TAKE(pse);
+    TAKE(atten_mask);
+    TAKE(query_rope);
+    TAKE(key_rope);
+    TAKE(keep_prob);
+    TAKE(pre_tokens);
+    TAKE(next_tokens);
+    TAKE(inner_precise);
+    TAKE(seed);
+    TAKE(offset);
+    TAKE(prefix);
+    TAKE(actual_seq_qlen);
+    TAKE(actual_seq_kvlen);
+    TAKE(sparse_mode);
+    TAKE(pse_type);
+    TAKE(q_start_idx);
+    TAKE(kv_start_idx);
+    TAKE(softmax_layout);
+    TAKE(sink);
+    TAKE(dropout_mask);
+#undef TAKE
+    return false;
+}
+
+/* ---- dropout_gen_mask
+ * --------------------------------------------------------------------------- */
+
+static void base_mask(any_args *args, const char *field)
+{
+    (void)field;
+    args->mask.sizes = list_of(2, 3, 50);
+    fattn_generator_seed(plain_context(), 11);
+}
+
+static bool vary_mask(any_args *args, const char *field)
+{
+    fattn_dropout_gen_mask_args *a = &args->mask;
+    if (IS("sizes")) return a->sizes = list_of(2, 3, 40), true;
+    if (IS("p")) return a->p = 0.25, true;
+    if (IS("seed")) return a->seed = 3, true;
+    if (IS("offset")) return a->offset = 3, true;
+    if (IS("draw")) return a->draw = true, true;
+    if (IS("dtype")) return a->dtype = "bf16", true;
+    return false;
 }
 
 /* ---- inference: prompt and fused share their spelling up to a few names
@@ -599,6 +724,8 @@ static const struct subject {
     bool (*vary)(any_args *, const char *field);
 } subjects[] = {
     {"fusion_attention", base_fusion, vary_fusion},
+    {"fusion_attention_grad", base_grad, vary_grad},
+    {"dropout_gen_mask", base_mask, vary_mask},
     {"prompt_flash_attention", base_prompt, vary_prompt},
     {"incre_flash_attention", base_incre, vary_incre},
     {"fused_infer_attention_score", base_fused, vary_fused},
@@ -704,6 +831,7 @@ static const char *partner(const char *op, const char *field)
 {
     if (strcmp(op, "advance_step_flashattn") == 0 && IS("num_seqs")) return "input_tokens";
     if (strcmp(op, "advance_step_flashattn") == 0 && IS("num_queries")) return "sampled_token_ids";
+    if (strcmp(op, "fusion_attention_grad") == 0 && IS("head_num")) return "softmax_max";
     return field;
 }
 

@@ -17,7 +17,7 @@ static void operators_by_name(void **state)
     (void)state;
     int count = 0;
     const fattn_operator *list = fattn_operators(&count);
-    assert_int_equal(count, 8);
+    assert_int_equal(count, 10);
     assert_ptr_equal(fattn_operators(NULL), list);
     for (int i = 0; i < count; i++) {
         char name[64];

@@ -140,11 +140,17 @@ static void dtypes_and_numbers(void **state)
     for (int n = 0; n < 4; n++) REFUSE(ARG, "keep_prob", dense("BSND"), c->a.keep_prob = bad[n]);
     assert_non_null(strstr(fattn_error_message(), "(0, 1]"));
     for (int n = 0; n < 3; n++) {
-        REFUSE(FATTN_E_UNSUPPORTED, "keep_prob", dense("BSND"), c->a.keep_prob = dropout[n]);
-        fusion_case *legal = armed(dense("BSND"));
+        fusion_case *legal = armed(dense("BSND")), *random = armed(dense("BSND"));
         legal->a.keep_prob = none_at_all[n];
+        random->a.keep_prob = dropout[n];
         EXPECT_OK(fattn_fusion_attention(plain_context(), &legal->a), "keep_prob near 1");
+        EXPECT_OK(fattn_fusion_attention(plain_context(), &random->a), "keep_prob below 1");
     }
+    REFUSE(ARG, "keep_prob", dense("BSND"), c->a.keep_prob = (double)NAN);
+    REFUSE(FATTN_E_DTYPE, "dropout_mask", dense("BSND"),
+           c->a.dropout_mask = tensor_new(FATTN_I8, 1, 1, 64));
+    REFUSE(FATTN_E_SHAPE, "dropout_mask", dense("BSND"),
+           c->a.dropout_mask = tensor_new(FATTN_U8, 1, 1, 1));
     REFUSE(ARG, "scale", dense("BSND"), c->a.scale = (double)NAN);
     REFUSE(ARG, "scale", dense("BSND"), c->a.scale = (double)INFINITY);
     REFUSE(ARG, "scale", dense("BSND"), c->a.scale = -2.36e38); /* times log2(e) no fp32 number */

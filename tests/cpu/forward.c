@@ -45,7 +45,7 @@ static void check_stats(const sample *s, int b, int64_t head, int64_t i, const n
 {
     const fattn_seq *seq = &s->seqs[b];
     const int64_t at = seq->stats_base + head * seq->stats_head_stride + i * seq->stats_row_stride;
-    const double max = (double)s->ptrs.max[at], sum = (double)s->ptrs.sum[at];
+    const double max = (double)((float *)s->ptrs.max)[at], sum = (double)((float *)s->ptrs.sum)[at];
     const double lse =
         (double)s->ptrs.lse[seq->lse_base + head * seq->lse_head_stride + i * seq->lse_row_stride];
     const double total = want->max + log(want->sum);
@@ -53,7 +53,7 @@ static void check_stats(const sample *s, int b, int64_t head, int64_t i, const n
                       fabs(max + log(sum) - total) <= 2 * want->lse_bound &&
                       fabs(max - want->max) <= 0x1p-20 * fmax(1.0, fabs(want->max)) +
                                                    0x1p-24 * 300.0 * fmax(8.0, fabs(want->max));
-    if (!good || s->ptrs.max[at + 1] != s->ptrs.max[at] || s->ptrs.sum[at + 1] != s->ptrs.sum[at])
+    if (!good || ((float *)s->ptrs.max)[at + 1] != ((float *)s->ptrs.max)[at] || ((float *)s->ptrs.sum)[at + 1] != ((float *)s->ptrs.sum)[at])
         fail_msg("seq %d head %lld row %lld: max %.9g sum %.9g lse %.9g, not %.9g %.9g %.9g: %s", b,
                  (long long)head, (long long)i, max, sum, lse, want->max, want->sum, want->lse,
                  sample_print(s));
@@ -73,9 +73,9 @@ static void check_empty(const sample *s, int b, int64_t head, int64_t i)
     const float max = sunk ? ((const float *)s->ptrs.sink)[head] : want->max;
     const float sum = sunk ? 1.0f : want->sum;
     const float lse = s->ptrs.lse[seq->lse_base + head * seq->lse_head_stride + i];
-    if (s->ptrs.max[at] != max || s->ptrs.sum[at] != sum || lse != want->lse)
+    if (((float *)s->ptrs.max)[at] != max || ((float *)s->ptrs.sum)[at] != sum || lse != want->lse)
         fail_msg("empty row %lld of seq %d head %lld: %g %g %g: %s", (long long)i, b,
-                 (long long)head, (double)s->ptrs.max[at], (double)s->ptrs.sum[at], (double)lse,
+                 (long long)head, (double)((float *)s->ptrs.max)[at], (double)((float *)s->ptrs.sum)[at], (double)lse,
                  sample_print(s));
 }
 
@@ -179,7 +179,7 @@ static void by_hand(void **state)
     s.ptrs.v = v;
     sample_run(&s, context);
     assert_true(s.out_bits[0][0] == 4.0);
-    assert_true(s.ptrs.max[0] == 0.0f && s.ptrs.sum[0] == 2.0f);
+    assert_true(((float *)s.ptrs.max)[0] == 0.0f && ((float *)s.ptrs.sum)[0] == 2.0f);
     assert_true(fabs((double)s.ptrs.lse[0] - log(2.0)) < 1e-7);
     sample_free(&s);
     fattn_context_destroy(context);

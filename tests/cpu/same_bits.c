@@ -71,9 +71,9 @@ static void compare_seq(const sample *a, const sample *b, int seq, const char *w
     const size_t rows = (size_t)(a->p.n_heads * x->q_len);
     const bool same =
         memcmp(a->out_bits[seq], b->out_bits[seq], rows * (size_t)a->p.d_v * sizeof(double)) == 0 &&
-        memcmp(a->ptrs.max + x->stats_base, b->ptrs.max + y->stats_base,
+        memcmp((float *)a->ptrs.max + x->stats_base, (float *)b->ptrs.max + y->stats_base,
                2 * rows * sizeof(float)) == 0 &&
-        memcmp(a->ptrs.sum + x->stats_base, b->ptrs.sum + y->stats_base,
+        memcmp((float *)a->ptrs.sum + x->stats_base, (float *)b->ptrs.sum + y->stats_base,
                2 * rows * sizeof(float)) == 0 &&
         memcmp(a->ptrs.lse + x->lse_base, b->ptrs.lse + y->lse_base, rows * sizeof(float)) == 0;
     if (!same) fail_msg("%s changes the bits of sequence %d: %s", what, seq, sample_print(b));

@@ -465,7 +465,8 @@ void sample_clear(sample *s)
                 for (int64_t c = 0; c < p->d_v; c++)
                     sample_store(at(s, &p->out, s->ptrs.out, 0, b, h, s->seqs[b].q_row0 + i, c),
                                  p->out.dtype, 12345.0f);
-    for (int64_t i = 0; i < 2 * s->stats_count; i++) s->ptrs.max[i] = s->ptrs.sum[i] = 12345.0f;
+    float *max = s->ptrs.max, *sum = s->ptrs.sum;
+    for (int64_t i = 0; i < 2 * s->stats_count; i++) max[i] = sum[i] = 12345.0f;
     for (int64_t i = 0; i < s->stats_count; i++) s->ptrs.lse[i] = 12345.0f;
 }
 

@@ -132,7 +132,7 @@ static void poison_query(fattn_context *context)
                     const int64_t at = (head * seq->q_len + i) * clean.p.d_v;
                     const double was = clean.out_bits[0][at], is = dirty.out_bits[0][at];
                     const float max =
-                        dirty.ptrs.max[seq->stats_base + head * seq->stats_head_stride +
+                        ((float *)dirty.ptrs.max)[seq->stats_base + head * seq->stats_head_stride +
                                        i * seq->stats_row_stride];
                     if (hit ? !isnan(is) || !isnan(max) : memcmp(&was, &is, sizeof is) != 0)
                         fail_msg("row %lld head %lld: %g -> %g: %s", (long long)i, (long long)head,
@@ -202,10 +202,10 @@ static void means(fattn_context *context)
                 const float got = (float)s.out_bits[b][i * s.p.d_v];
                 const int64_t at = seq->stats_base + i * seq->stats_row_stride;
                 const float lse = s.ptrs.lse[seq->lse_base + i];
-                if (fabs((double)got - sum / n) > 1e-7 || s.ptrs.sum[at] != (float)n ||
+                if (fabs((double)got - sum / n) > 1e-7 || ((float *)s.ptrs.sum)[at] != (float)n ||
                     fabs((double)lse - 1.0 - log(n)) > 1e-6)
                     fail_msg("row %lld: mean %g of %g keys, not %g: %s", (long long)i, (double)got,
-                             (double)s.ptrs.sum[at], sum / n, sample_print(&s));
+                             (double)((float *)s.ptrs.sum)[at], sum / n, sample_print(&s));
                 part += n < (double)seq->kv_len;
                 all += n == (double)seq->kv_len;
                 late += !from_first;
@@ -261,22 +261,22 @@ static void sinks_by_hand(void **state)
     t.sink = 1.5f;
     sample_run(&t.s, context);
     assert_true(fabs(t.s.out_bits[0][0] - 1.0) < 1e-6);
-    assert_true(fabs((double)t.s.ptrs.max[0] - 1.5) < 1e-6 &&
-                fabs((double)t.s.ptrs.sum[0] - 3.0) < 1e-6);
+    assert_true(fabs((double)((float *)t.s.ptrs.max)[0] - 1.5) < 1e-6 &&
+                fabs((double)((float *)t.s.ptrs.sum)[0] - 3.0) < 1e-6);
     assert_true(fabs((double)t.s.ptrs.lse[0] - 1.5 - log(2.0)) < 1e-6);
     t.sink = 2.5f;
     sample_run(&t.s, context);
     assert_true(fabs(t.s.out_bits[0][0] - 0.21194156 * 3.0) < 1e-6);
-    assert_true(t.s.ptrs.max[0] == 2.5f && fabs((double)t.s.ptrs.sum[0] - 1.73575888) < 1e-6);
+    assert_true(((float *)t.s.ptrs.max)[0] == 2.5f && fabs((double)((float *)t.s.ptrs.sum)[0] - 1.73575888) < 1e-6);
 
     t.sink = 91.5f; /* exp(90) overflows fp32 */
     sample_run(&t.s, context);
     const double tail = 3.0 * exp(-90.0);
     assert_true(fabs(t.s.out_bits[0][0] - tail) <= 1e-5 * tail && t.s.out_bits[0][0] > 0.0);
-    assert_true(t.s.ptrs.max[0] == 91.5f && t.s.ptrs.sum[0] == 1.0f);
+    assert_true(((float *)t.s.ptrs.max)[0] == 91.5f && ((float *)t.s.ptrs.sum)[0] == 1.0f);
     t.sink = -INFINITY;
     sample_run(&t.s, context);
-    assert_true(t.s.out_bits[0][0] == 1.5 && fabs((double)t.s.ptrs.sum[0] - 2.0) < 1e-6);
+    assert_true(t.s.out_bits[0][0] == 1.5 && fabs((double)((float *)t.s.ptrs.sum)[0] - 2.0) < 1e-6);
     sample_free(&t.s);
     fattn_context_destroy(context);
 }
@@ -367,16 +367,16 @@ static void huge_bias(fattn_context *context)
     t.v[1] = 2.0f;
     sample_run(&t.s, context);
     assert_true(t.s.out_bits[0][0] == 1.5);
-    assert_true(t.s.ptrs.max[0] == -FLT_MAX && t.s.ptrs.sum[0] == 2.0f &&
+    assert_true(((float *)t.s.ptrs.max)[0] == -FLT_MAX && ((float *)t.s.ptrs.sum)[0] == 2.0f &&
                 t.s.ptrs.lse[0] == -FLT_MAX);
     t.s.p.bias.before_scale = true;
     t.s.p.scale = -0.75; /* the bias becomes a large positive score */
     sample_run(&t.s, context);
-    assert_true(t.s.out_bits[0][0] == 1.5 && t.s.ptrs.max[0] == 0.75f * FLT_MAX);
+    assert_true(t.s.out_bits[0][0] == 1.5 && ((float *)t.s.ptrs.max)[0] == 0.75f * FLT_MAX);
     t.s.p.bias.before_scale = false;
     bias[0] = bias[1] = -INFINITY;
     sample_run(&t.s, context);
-    assert_true(t.s.out_bits[0][0] == 0.0 && t.s.ptrs.max[0] == t.s.p.empty_masked.max);
+    assert_true(t.s.out_bits[0][0] == 0.0 && ((float *)t.s.ptrs.max)[0] == t.s.p.empty_masked.max);
     bias[1] = 0.0f;
     sample_run(&t.s, context);
     assert_true(t.s.out_bits[0][0] == 2.0);
@@ -428,11 +428,11 @@ static void pad_rows(void **state)
     t.s.seqs[0].band_lo = t.s.seqs[0].band_hi = 0;
     t.s.seqs[0].pad = true;
     sample_run(&t.s, context);
-    assert_true(t.s.out_bits[0][0] == 0.0 && t.s.ptrs.max[0] == t.s.p.empty_pad.max);
+    assert_true(t.s.out_bits[0][0] == 0.0 && ((float *)t.s.ptrs.max)[0] == t.s.p.empty_pad.max);
     assert_true(t.s.ptrs.lse[0] == t.s.p.empty_pad.lse);
     t.s.seqs[0].pad = false;
     sample_run(&t.s, context);
-    assert_true(t.s.ptrs.max[0] == 0.0f && t.s.ptrs.sum[0] == 1.0f);
+    assert_true(((float *)t.s.ptrs.max)[0] == 0.0f && ((float *)t.s.ptrs.sum)[0] == 1.0f);
     assert_true(t.s.ptrs.lse[0] == t.s.p.empty_no_keys.lse);
     sample_free(&t.s);
     fattn_context_destroy(context);

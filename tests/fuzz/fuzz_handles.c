@@ -93,6 +93,20 @@ static void try_capabilities(fattn_context *c, source *s)
         failed("capabilities of nothing");
 }
 
+static void try_generator(fattn_context *made, source *s)
+{
+    uint8_t state[FATTN_GENERATOR_STATE], back[FATTN_GENERATOR_STATE];
+    for (int i = 0; i < FATTN_GENERATOR_STATE; i++) state[i] = (uint8_t)source_pick(s, 256);
+    check_status(CALL(fattn_generator_seed, made, (uint64_t)source_nasty(s)), "generator_seed");
+    if (CALL(fattn_generator_set_state, made, NULL) == FATTN_OK ||
+        CALL(fattn_generator_get_state, made, NULL) == FATTN_OK)
+        failed("generator: no state is a state");
+    const fattn_status a = CALL(fattn_generator_set_state, made, state);
+    const fattn_status b = CALL(fattn_generator_get_state, made, back);
+    if (a != FATTN_OK || b != FATTN_OK || memcmp(state, back, sizeof state) != 0)
+        failed("generator: another state comes back");
+}
+
 static void try_context(source *s)
 {
     fattn_context_options o;
@@ -107,6 +121,7 @@ static void try_context(source *s)
     if (made && (CALL(fattn_context_threads, made) < 1 || !CALL(fattn_context_isa, made)[0]))
         failed("a context without threads or ISA");
     if (made) CALL(fattn_context_strict, made), try_capabilities(made, s);
+    if (made) try_generator(made, s);
     CALL(fattn_context_destroy, made);
 }
 

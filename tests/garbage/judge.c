@@ -188,6 +188,7 @@ static void ask(void *arg)
 void judge_run(void *arg)
 {
     wet_run *r = arg;
+    if (r->context) fattn_generator_seed(r->context, 0); /* the same draw for call and plan */
     forget_message();
     if (r->plan)
         r->status = fattn_plan_run(r->plan, r->c->args, r->workspace, r->bytes);

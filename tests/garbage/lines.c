@@ -30,6 +30,23 @@ static const char *const lines[] = {
     "fusion_attention input_layout=BNSD query=f64[1,2,3,4] key=f64[1,2,3,4] value=f64[1,2,3,4]",
     "fusion_attention input_layout=BNSD query=f32[1,1,2,8] key=f32[1,1,1300,8] "
     "value=f32[1,1,1300,8]",
+    /* fusion_attention_grad */
+    "fusion_attention_grad input_layout=BNSD query=f32[2,4,3,8] key=f32[2,2,5,8] "
+    "value=f32[2,2,5,6] keep_prob=0.75 .seed=3",
+    "fusion_attention_grad input_layout=BSND query=f32[1,4,2,16] key=f32[1,6,1,16] "
+    "value=f32[1,6,1,16] pse=f32[1,2,4,6] pse_type=0 sparse_mode=4 pre_tokens=2 next_tokens=2 "
+    "sink=f32[2]",
+    "fusion_attention_grad input_layout=BNSD query=f16[2,2,4,8] key=f16[2,2,4,8] "
+    "value=f16[2,2,4,8] pse=f32[2] pse_type=2 q_start_idx=3 kv_start_idx=1 sparse_mode=3",
+    "fusion_attention_grad input_layout=TND query=bf16[7,4,8] key=bf16[9,2,8] value=bf16[9,2,8]"
+    " actual_seq_qlen=2,2,6 actual_seq_kvlen=4,5,8 sparse_mode=3 softmax_layout=TND",
+    "fusion_attention_grad input_layout=TND query=f32[5,2,8] key=f32[6,2,8] value=f32[6,2,8]"
+    " query_rope=f32[5,2,4] key_rope=f32[6,2,4] actual_seq_qlen=2,5 actual_seq_kvlen=2,6",
+    "fusion_attention_grad input_layout=BNSD query=f64[1,2,3,4] key=f64[1,2,3,4] "
+    "value=f64[1,2,3,4] pse=f64[1,2,1,3]",
+    /* dropout_gen_mask */
+    "dropout_gen_mask sizes=3,50 p=0.3 .seed=5",
+    "dropout_gen_mask sizes=7 p=0.5 dtype=bf16",
     /* prompt_flash_attention */
     "prompt_flash_attention input_layout=BNSD num_heads=4 num_key_value_heads=2 query=f16[2,4,5,8]"
     " key=f16[2,2,6,8] value=f16[2,2,6,8] actual_seq_lengths=3,5 actual_seq_lengths_kv=6,4",

@@ -46,12 +46,16 @@ static bool equals(const call *c, const snapshot *before)
 }
 
 /* The plan, with another canary and sometimes a workspace of ours that ends at a fence. */
-static bool agrees_with_plan(judge *j, call *c, const answers *a, const snapshot *first, bool own)
+static bool agrees_with_plan(judge *j, call *c, fattn_context *context, const answers *a,
+                             const snapshot *first, bool own)
 {
     if (!a->made)
         return a->plan == FATTN_E_NOMEM || judge_wrong(j, "plan fails where the call does not");
     fenced slot = {NULL, 0};
-    wet_run r = {.c = c, .plan = a->made, .bytes = fattn_plan_workspace(a->made)};
+    wet_run r = {.context = context,
+                 .c = c,
+                 .plan = a->made,
+                 .bytes = fattn_plan_workspace(a->made)};
     if (c->op->n_outputs && r.bytes != a->bytes)
         return judge_wrong(j, "workspace() says %zu, the plan %zu", a->bytes, r.bytes);
     if (!own && r.bytes) {
@@ -90,6 +94,7 @@ static bool agrees_with_copies(judge *j, call *c, fattn_context *context, const 
         copied[i] = call_uses(c, &c->tensors[i]) && kept[i].data;
         if (copied[i]) c->tensors[i].t = contiguous_copy(&kept[i]);
     }
+    fattn_generator_seed(context, 0);
     const fattn_status status = c->op->call(context, c->args);
     const bool good = status == FATTN_OK && equals(c, first);
     for (int i = 0; i < c->n_tensors; i++) {
@@ -121,7 +126,7 @@ bool judge_success(judge *j, call *c, fattn_context *context, const answers *a, 
         return judge_wrong(j, "wrote outside the outputs' elements");
     if (!inside_bound(j, c, context)) return false;
     const snapshot first = take(c);
-    const bool good = agrees_with_plan(j, c, a, &first, source_pick(s, 2)) &&
+    const bool good = agrees_with_plan(j, c, context, a, &first, source_pick(s, 2)) &&
                       (!c->strides_changed || agrees_with_copies(j, c, context, &first));
     free(first.bytes);
     return good;

@@ -10,7 +10,7 @@ export LC_ALL=C
 allowed() {
     case $1 in
     include/fattn) echo 'BARE' ;;
-    src/base) echo 'base/* fattn/types.h fattn/status.h fattn/context.h' ;;
+    src/base) echo 'base/* fattn/types.h fattn/status.h fattn/context.h fattn/generator.h' ;;
     src/core) echo 'base/* core/* fattn/*' ;;
     src/ref) echo 'base/* core/* ref/* fattn/*' ;;
     src/cpu) echo 'base/* core/* cpu/* fattn/*' ;;
@@ -20,8 +20,10 @@ allowed() {
     src/exec) echo 'base/* core/* exec/* fattn/*' ;;
     src/api) echo 'base/* core/* exec/* api/* fattn/*' ;;
     src/api/verify.c) echo 'base/* core/* exec/* api/* ref/ref.h fattn/*' ;;
+    src/api/verify_grad.c) echo 'base/* core/* exec/* api/* ref/grad.h fattn/*' ;;
     io) echo 'BARE io/* fattn/*' ;;
-    tools) echo 'BARE io/* fattn/*' ;;
+    train) echo 'BARE io/* fattn/*' ;;
+    tools) echo 'BARE io/* train/* fattn/*' ;;
     examples) echo 'BARE io/* fattn/*' ;;
     *) echo '' ;;
     esac
@@ -52,7 +54,7 @@ complain() {
     bad=$((bad + 1))
 }
 
-list=$(find include/fattn src io tools examples -name '*.[ch]' | sort)
+list=$(find include/fattn src io train tools examples -name '*.[ch]' | sort)
 for file in $list; do
     folder=${file%/*}
     rule=$(allowed "$file")

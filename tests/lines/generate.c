@@ -388,6 +388,24 @@ static void put_training_pse(drawing *g)
         put_shape(g, "pse", g->dtype, shape, 4);
 }
 
+/* Drawn from seed and offset, or the caller's packed mask. */
+static void put_dropout(drawing *g)
+{
+    int64_t cells = 0;
+    if (!chance(g, 12)) return;
+    put(g, " keep_prob=%s", PICK(g, "0.9", "0.5", "0.8"));
+    feature(g, "dropout");
+    for (int64_t i = 0; i < g->b; i++) cells += g->q_len[i] * g->kv_len[i];
+    if (!g->packed) cells = g->b * g->sq * g->skv;
+    if (chance(g, 40) && cells > 0) {
+        put(g, " dropout_mask=u8[%lld]", (long long)((g->n * cells + 7) / 8 + between(g, 0, 9)));
+        feature(g, "dropout_mask");
+    } else {
+        put(g, " .seed=%lld .offset=%lld", (long long)between(g, 1, 99999),
+            (long long)between(g, 0, 3) * 12);
+    }
+}
+
 static void put_training_extras(drawing *g)
 {
     put_training_pse(g);
@@ -400,6 +418,7 @@ static void put_training_extras(drawing *g)
         feature(g, "softmax_layout TND");
     }
     put(g, " inner_precise=%lld", (long long)between(g, 0, 2));
+    put_dropout(g);
 }
 
 /* A buffer of the caller's with another shape and as many elements. */
@@ -547,7 +566,7 @@ void generate_line(random_line *line, const char *op, uint64_t seed, uint64_t nu
                  .pad_kv = -1};
     line->n_features = 0;
     for (const char *c = op; *c; c++) g.state = draw(&g) + (uint64_t)*c;
-    g.training = strcmp(op, "fusion_attention") == 0;
+    g.training = strncmp(op, "fusion_attention", 16) == 0;
     g.decode = strcmp(op, "incre_flash_attention") == 0;
     g.prompt = strcmp(op, "prompt_flash_attention") == 0;
     g.v1 = strcmp(op, "fused_infer_attention_score") == 0;

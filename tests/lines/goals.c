@@ -114,6 +114,8 @@ static const goal goals[] = {
     {"fused_infer_attention_score", "lse", 20},
     {"fused_infer_attention_score", "q lengths", 20},
     {"fused_infer_attention_score", "kv lengths", 20},
+    {"fusion_attention", "dropout", 50},
+    {"fusion_attention", "dropout_mask", 20},
     {"fusion_attention", "pse compressed", 5},
     {"fusion_attention", "pse mode 7", 5},
     {"fusion_attention", "pse mode 8", 5},
@@ -177,10 +179,17 @@ static const goal goals[] = {
     {"fused_infer_attention_score_v2", "tree packed", 5},
 };
 
+/* The backward has the arguments of the forward. */
+static bool speaks_of(const char *of, const char *op)
+{
+    return !of || strcmp(of, op) == 0 ||
+           (strcmp(op, "fusion_attention_grad") == 0 && strcmp(of, "fusion_attention") == 0);
+}
+
 bool generate_goal(const char *op, int index, const char **name, int *per_mille)
 {
     for (size_t i = 0; i < sizeof goals / sizeof goals[0]; i++) {
-        if (goals[i].op && strcmp(goals[i].op, op) != 0) continue;
+        if (!speaks_of(goals[i].op, op)) continue;
         if (index-- > 0) continue;
         *name = goals[i].feature;
         *per_mille = goals[i].per_mille;

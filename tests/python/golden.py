@@ -210,7 +210,7 @@ REFUSED = [
     ('mode 7 in a dense layout', fusion(sparse_mode=7)),
     ('prefix missing', fusion(sparse_mode=6)),
     ('prefix above Lk', fusion(sparse_mode=6, prefix=[4])),
-    ('keep_prob', fusion(keep_prob=0.5)),
+    ('keep_prob', fusion(keep_prob=1.5)),
     ('pse_type without pse', fusion(pse_type=2)),
     ('mask too small', fusion(sparse_mode=1, atten_mask=Tensor('bool', np.zeros((1, 3), bool)))),
     ('compressed mask size',

@@ -56,6 +56,7 @@ static void packed_init(packed *x, fattn_dtype out_dtype)
     const fattn_view out = strips(out_dtype, DV, HEADS);
     x->p = (fattn_problem){
         .n_heads = HEADS,
+        .stats_dtype = FATTN_F32,
         .n_kv_heads = KV_HEADS,
         .group = HEADS / KV_HEADS,
         .d_qk = D,

@@ -254,7 +254,7 @@ static void bad_data(void **state)
     expect_error("run fusion_attention" TENSORS " --input-layout XYZ --out o.npy", 1, "XYZ");
     expect_error("run fusion_attention --query q.npy --key k.npy --input-layout BNSD --out o.npy",
                  1, "value");
-    expect_error("run fusion_attention" TENSORS " --input-layout BNSD --keep-prob 0.5 --out o.npy",
+    expect_error("run fusion_attention" TENSORS " --input-layout BNSD --keep-prob 1.5 --out o.npy",
                  1, "keep_prob");
     expect_error("run fusion_attention" TENSORS " --input-layout BNSD --compute f16 --out o.npy", 1,
                  "");

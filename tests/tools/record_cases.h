@@ -27,6 +27,9 @@ static const char *const corners[] = {
     "fusion_attention input_layout=BNSD head_num=2 query=f32[1,2,0,8] query.strides=0,0,0,0 "
     "key=f32[1,2,5,8] "
     "value=f32[1,2,5,8] softmax_max=none softmax_sum=none",
+    "fusion_attention_grad input_layout=BNSD query=f32[1,2,5,8] key=f32[1,2,5,8] "
+    "value=f32[1,2,5,8] keep_prob=0.5 .seed=9 dk=none",
+    "dropout_gen_mask sizes=3,4 p=0.25 .seed=9 draw=true dtype=f16",
     "prompt_flash_attention input_layout=BNSD num_heads=1 query=f16[1,1,5,8] key=f16[1,1,5,8] "
     "value=f16[1,1,5,8]",
     "fused_infer_attention_score input_layout=BNSD query=f16[2,4,3,16] key=f16[2,4,8,16] "

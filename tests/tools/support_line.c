@@ -153,6 +153,8 @@ static const struct names {
 } table[] = {
     {"fusion_attention", TRAIN, "head_num", NULL, "actual_seq_qlen", "actual_seq_kvlen", "pse",
      "sink", "f32", NULL},
+    {"fusion_attention_grad", TRAIN, "head_num", NULL, "actual_seq_qlen", "actual_seq_kvlen", "pse",
+     "sink", "f32", NULL},
     {"prompt_flash_attention", PROMPT, "num_heads", "num_key_value_heads", "actual_seq_lengths",
      "actual_seq_lengths_kv", "pse_shift", NULL, NULL, NULL},
     {"incre_flash_attention", INCRE, "num_heads", "num_key_value_heads", NULL, "actual_seq_lengths",

@@ -31,6 +31,9 @@ SLOT(fattn_axpy_strips_fn, axpy_strips_f16);
 SLOT(fattn_axpy_strips_fn, axpy_strips_bf16);
 SLOT(fattn_exp2_fn, exp2);
 SLOT(fattn_finite_fn, finite);
+SLOT(fattn_keep_fn, keep);
+SLOT(fattn_drop_fn, drop);
+SLOT(fattn_drop_rows_fn, drop_rows);
 SLOT(fattn_lane_dot_fn, lane_dot);
 SLOT(fattn_grad_fn, grad);
 SLOT(fattn_kv_grad_fn, kv_grad);
@@ -73,6 +76,9 @@ const fattn_kernels ISA(kernels) = {
                     [KERNEL_BF16] = ISA(axpy_strips_bf16)},
     .exp2 = ISA(exp2),
     .finite = ISA(finite),
+    .keep = ISA(keep),
+    .drop = ISA(drop),
+    .drop_rows = ISA(drop_rows),
     .lane_dot = ISA(lane_dot),
     .grad = ISA(grad),
     .kv_grad = ISA(kv_grad),

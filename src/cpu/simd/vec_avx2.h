@@ -180,4 +180,20 @@ static INLINE void v_transpose(vf *x)
     UNROLL for (int i = 0; i < VL; i++) x[i] = t[i];
 }
 
+typedef __m256i vq;
+enum { VQ = 4 };
+
+static INLINE vq q_dup(uint64_t x) { return _mm256_set1_epi64x((long long)x); }
+static INLINE vq q_iota(void) { return _mm256_setr_epi64x(0, 1, 2, 3); }
+static INLINE vq q_add(vq a, vq b) { return _mm256_add_epi64(a, b); }
+static INLINE vq q_and(vq a, vq b) { return _mm256_and_si256(a, b); }
+static INLINE vq q_shift(vq a) { return _mm256_srli_epi64(a, 32); }
+static INLINE vq q_mul32(vq a, vq b) { return _mm256_mul_epu32(a, b); }
+static INLINE vq q_xor3(vq a, vq b, vq c) { return _mm256_xor_si256(_mm256_xor_si256(a, b), c); }
+
+static INLINE unsigned q_ge(vq a, vq b)
+{
+    return ~(unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpgt_epi64(b, a))) & 15;
+}
+
 #endif

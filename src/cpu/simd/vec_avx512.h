@@ -173,4 +173,16 @@ static INLINE void v_transpose(vf *x)
     }
 }
 
+typedef __m512i vq;
+enum { VQ = 8 };
+
+static INLINE vq q_dup(uint64_t x) { return _mm512_set1_epi64((long long)x); }
+static INLINE vq q_iota(void) { return _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7); }
+static INLINE vq q_add(vq a, vq b) { return _mm512_add_epi64(a, b); }
+static INLINE vq q_and(vq a, vq b) { return _mm512_and_si512(a, b); }
+static INLINE vq q_shift(vq a) { return _mm512_srli_epi64(a, 32); }
+static INLINE vq q_mul32(vq a, vq b) { return _mm512_mul_epu32(a, b); }
+static INLINE vq q_xor3(vq a, vq b, vq c) { return _mm512_ternarylogic_epi64(a, b, c, 0x96); }
+static INLINE unsigned q_ge(vq a, vq b) { return _mm512_cmpge_epi64_mask(a, b); }
+
 #endif

@@ -139,4 +139,21 @@ static INLINE void v_transpose(vf *x)
     x[3] = vcombine_f32(vget_high_f32(a.val[1]), vget_high_f32(b.val[1]));
 }
 
+typedef uint64x2_t vq;
+enum { VQ = 2 };
+
+static INLINE vq q_dup(uint64_t x) { return vdupq_n_u64(x); }
+static INLINE vq q_iota(void) { return vcombine_u64(vcreate_u64(0), vcreate_u64(1)); }
+static INLINE vq q_add(vq a, vq b) { return vaddq_u64(a, b); }
+static INLINE vq q_and(vq a, vq b) { return vandq_u64(a, b); }
+static INLINE vq q_shift(vq a) { return vshrq_n_u64(a, 32); }
+static INLINE vq q_mul32(vq a, vq b) { return vmull_u32(vmovn_u64(a), vmovn_u64(b)); }
+static INLINE vq q_xor3(vq a, vq b, vq c) { return veorq_u64(veorq_u64(a, b), c); }
+
+static INLINE unsigned q_ge(vq a, vq b)
+{
+    const vq ge = vcgeq_u64(a, b);
+    return (unsigned)(vgetq_lane_u64(ge, 0) & 1) | (unsigned)(vgetq_lane_u64(ge, 1) & 2);
+}
+
 #endif

@@ -132,4 +132,16 @@ static INLINE float v_sum(vf a) { return a; }
 static INLINE float v_hmax(vf x) { return x; }
 static INLINE void v_transpose(vf *x) { (void)x; }
 
+typedef uint64_t vq;
+enum { VQ = 1 };
+
+static INLINE vq q_dup(uint64_t x) { return x; }
+static INLINE vq q_iota(void) { return 0; }
+static INLINE vq q_add(vq a, vq b) { return a + b; }
+static INLINE vq q_and(vq a, vq b) { return a & b; }
+static INLINE vq q_shift(vq a) { return a >> 32; }
+static INLINE vq q_mul32(vq a, vq b) { return (a & 0xffffffffu) * (b & 0xffffffffu); }
+static INLINE vq q_xor3(vq a, vq b, vq c) { return a ^ b ^ c; }
+static INLINE unsigned q_ge(vq a, vq b) { return a >= b; }
+
 #endif

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* row.c — straight from the formula in core/problem.h; keys that the row does not see are never read. */
+#include "ref/row.h"
+
+#include <math.h>
+
+#include "base/half.h"
+#include "base/ints.h"
+#include "base/mutant.h"
+#include "core/bias.h"
+#include "core/dropout.h"
+#include "core/element.h"
+
+static int64_t longest_kv(const fattn_problem *p)
+{
+    int64_t longest = 0;
+    for (int64_t s = 0; s < p->n_seqs; s++) longest = i64_max(longest, p->seqs[s].kv_len);
+    return longest;
+}
+
+size_t row_scratch(const fattn_problem *p)
+{
+    size_t count, bytes;
+    if (!size_mul((size_t)longest_kv(p), 4, &count) || !size_add(count, (size_t)p->d_qk, &count) ||
+        !size_mul(count, sizeof(double), &bytes))
+        return SIZE_MAX;
+    return count;
+}
+
+static void load_query(const row_work *w)
+{
+    const fattn_view *view = &w->p->q;
+    double *q = w->q;
+    for (int part = 0; part < view->n_parts; part++) {
+        const int64_t at = view_offset(w->p, view, part, w->ptrs->table, w->seq->batch, w->head,
+                                       w->seq->q_row0 + w->i);
+        for (int64_t c = 0; c < view->part[part].d; c++)
+            *q++ =
+                element_load(w->ptrs->q[part], view->dtype, at + c * view->part[part].col_stride);
+    }
+}
+
+/* q . k_j and sum |q||k|. */
+static double dot(const row_work *w, int64_t j, double *absolute)
+{
+    const fattn_view *view = &w->p->k;
+    const double *q = w->q;
+    double sum = 0.0;
+    *absolute = 0.0;
+    for (int part = 0; part < view->n_parts; part++) {
+        const int64_t kv_head = MUTANT(26, w->head / w->p->group, w->head % w->p->n_kv_heads);
+        const fattn_span key = view_span(w->p, w->ptrs, w->seq, OPERAND_KEY, part, kv_head, j, 1);
+        for (int64_t c = 0; c < view->part[part].d; c++) {
+            const double product =
+                *q++ * element_load(key.at, view->dtype, part_column(key.part, c));
+            sum += product;
+            *absolute += fabs(product);
+        }
+    }
+    return sum;
+}
+
+static double round_f16(double value)
+{
+    return (double)half_from_f16(half_to_f16_from_double(value));
+}
+
+/* x_j, sigma_j and jump_j of one visible key. */
+static void score_key(const row_work *w, int64_t j)
+{
+    const fattn_problem *p = w->p;
+    double absolute, jump = 0.0;
+    double s = dot(w, j, &absolute);
+    if (p->round_scores_f16) {
+        /* an fp32 sum that is off by `error` may round to another fp16 value */
+        const double error = REF_UNIT * (double)(p->d_qk + 2) * absolute;
+        jump = fabs(p->scale) * (round_f16(s + error) - round_f16(s - error));
+        s = round_f16(s);
+    }
+    const double bias = bias_value(p, w->ptrs, w->seq, w->head, w->i, j);
+    if (p->bias.before_scale) {
+        w->x[j] = (s + bias) * p->scale;
+        w->sigma[j] = fabs(p->scale) * (absolute + fabs(bias));
+    } else {
+        w->x[j] = s * p->scale + bias;
+        w->sigma[j] = fabs(p->scale) * absolute + fabs(bias);
+    }
+    w->jump[j] = jump > 0.0 ? jump : 0.0; /* infinities beside each other: NaN, no jump */
+}
+
+double row_max(double a, double b)
+{
+    if (isnan(a) || isnan(b)) return NAN;
+    return a > b ? a : b;
+}
+
+static void score_row(row_work *w)
+{
+    load_query(w);
+    w->key_max = -INFINITY;
+    for (int64_t j = w->window.lo; j < w->window.hi; j++) {
+        w->sigma[j] = -1.0;
+        if (mask_hides(w->p, w->ptrs, w->seq, w->head, w->i, j)) continue;
+        score_key(w, j);
+        w->n_visible++;
+        w->key_max = row_max(w->key_max, w->x[j]);
+    }
+}
+
+fattn_span row_value(const row_work *w, int64_t j)
+{
+    return view_span(w->p, w->ptrs, w->seq, OPERAND_VALUE, 0, w->head / w->p->group, j, 1);
+}
+
+static double value_at(const row_work *w, const fattn_span *row, int64_t column)
+{
+    return element_load(row->at, w->p->v.dtype, part_column(row->part, column));
+}
+
+double row_kept(const row_work *w, int64_t j)
+{
+    if (w->p->dropout.kind == DROPOUT_NONE) return 1.0;
+    if (!dropout_keeps(w->p, w->ptrs, w->seq, w->head, w->i, j)) return 0.0;
+    return MUTANT(155, w->p->dropout.factor, 1.0);
+}
+
+double row_value_at(const row_work *w, const fattn_span *row, double factor, int64_t column)
+{
+    return factor == 0.0 ? 0.0 : factor * value_at(w, row, column);
+}
+
+void row_open(row_work *w, const fattn_problem *p, const fattn_ptrs *ptrs, const fattn_seq *seq,
+              int64_t head, int64_t i, double *scratch)
+{
+    *w = (row_work){.p = p, .ptrs = ptrs, .seq = seq, .head = head, .i = i};
+    w->window = mask_interval(seq, i);
+    w->q = scratch;
+    w->x = w->q + p->d_qk;
+    w->sigma = w->x + seq->kv_len;
+    w->jump = w->sigma + seq->kv_len;
+    w->prob = w->jump + seq->kv_len;
+    w->sink = p->sink ? element_load(ptrs->sink, p->sink_dtype, head * p->sink_stride) : -INFINITY;
+    score_row(w);
+}
