@@ -4,7 +4,7 @@
 
 #include "base/mutant.h"
 
-void philox_keys(uint64_t seed, uint32_t keys[PHILOX_ROUNDS][2])
+void philox_keys(uint64_t seed, uint64_t keys[PHILOX_ROUNDS][2])
 {
     for (uint32_t i = 0; i < PHILOX_ROUNDS; i++) {
         keys[i][0] = (uint32_t)seed + i * PHILOX_W0;
@@ -14,14 +14,14 @@ void philox_keys(uint64_t seed, uint32_t keys[PHILOX_ROUNDS][2])
 
 void philox_block(uint64_t seed, uint64_t offset, uint64_t index, uint32_t words[PHILOX_WORDS])
 {
-    uint32_t keys[PHILOX_ROUNDS][2];
+    uint64_t keys[PHILOX_ROUNDS][2];
     uint32_t c0 = (uint32_t)index, c1 = (uint32_t)(index >> 32);
     uint32_t c2 = (uint32_t)offset, c3 = (uint32_t)(offset >> 32);
     philox_keys(seed, keys);
     for (int i = 0; i < MUTANT(150, PHILOX_ROUNDS, 7); i++) {
         const uint64_t a = (uint64_t)PHILOX_M0 * c0, b = (uint64_t)PHILOX_M1 * c2;
-        c0 = (uint32_t)(b >> 32) ^ c1 ^ keys[i][0];
-        c2 = (uint32_t)(a >> 32) ^ c3 ^ keys[i][1];
+        c0 = (uint32_t)(b >> 32) ^ c1 ^ (uint32_t)keys[i][0];
+        c2 = (uint32_t)(a >> 32) ^ c3 ^ (uint32_t)keys[i][1];
         c1 = (uint32_t)b;
         c3 = (uint32_t)a;
     }

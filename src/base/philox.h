@@ -17,7 +17,7 @@ enum { PHILOX_ROUNDS = 10, PHILOX_WORDS = 4 };
  * (0, 0, offset low, offset high) as one little-endian 128-bit number, plus index. */
 void philox_block(uint64_t seed, uint64_t offset, uint64_t index, uint32_t words[PHILOX_WORDS]);
 
-/* The keys of the rounds. */
-void philox_keys(uint64_t seed, uint32_t keys[PHILOX_ROUNDS][2]);
+/* The keys of the rounds, 32 bits each. */
+void philox_keys(uint64_t seed, uint64_t keys[PHILOX_ROUNDS][2]);
 
 #endif

@@ -104,7 +104,7 @@ typedef void (*fattn_exp2_fn)(float *x, int n);
 
 /* The random stream of dropout and the rule that turns a word into a bit (core/dropout.h). */
 typedef struct fattn_philox {
-    uint32_t keys[10][2]; /* of the rounds */
+    uint64_t keys[10][2]; /* of the rounds */
     uint64_t offset;
     uint32_t word_bits, threshold;
 } fattn_philox;

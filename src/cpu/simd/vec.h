@@ -17,9 +17,11 @@
  *   v_sum, v_hmax      across lanes; v_store_sum4 adds in the same order as v_sum
  *   v_transpose(x)     x[VL] as a VL x VL matrix
  *
- *   vq                 VQ integers of 64 bits: q_dup, q_iota (0, 1, 2, ...), q_add, q_and
+ *   vq                 VQ integers of 64 bits: q_dup, q_load, q_store, q_add; q_order: 0 .. VQ-1 as q_kept wants them
  *   q_mul32(a, b)      product of the low halves; q_shift(a): the high halves; q_xor3: of three
- *   q_ge(a, b)         bit i: a >= b in lane i, both below 2^63
+ *   q_kept(a, b, c, d, bits, threshold)
+ *                      bit 4i+k: (low half of the k-th argument & bits) >= threshold where q_order
+ *                      is i; bits and threshold below 2^31
  *
  * This folder alone knows intrinsics. */
 #ifndef FATTN_CPU_SIMD_VEC_H

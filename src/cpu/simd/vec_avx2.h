@@ -184,16 +184,27 @@ typedef __m256i vq;
 enum { VQ = 4 };
 
 static INLINE vq q_dup(uint64_t x) { return _mm256_set1_epi64x((long long)x); }
-static INLINE vq q_iota(void) { return _mm256_setr_epi64x(0, 1, 2, 3); }
+static INLINE vq q_order(void) { return _mm256_setr_epi64x(0, 2, 1, 3); }
+static INLINE vq q_load(const uint64_t *p) { return _mm256_loadu_si256((const vq *)p); }
+static INLINE void q_store(uint64_t *p, vq x) { _mm256_storeu_si256((vq *)p, x); }
 static INLINE vq q_add(vq a, vq b) { return _mm256_add_epi64(a, b); }
-static INLINE vq q_and(vq a, vq b) { return _mm256_and_si256(a, b); }
 static INLINE vq q_shift(vq a) { return _mm256_srli_epi64(a, 32); }
 static INLINE vq q_mul32(vq a, vq b) { return _mm256_mul_epu32(a, b); }
 static INLINE vq q_xor3(vq a, vq b, vq c) { return _mm256_xor_si256(_mm256_xor_si256(a, b), c); }
 
-static INLINE unsigned q_ge(vq a, vq b)
+static INLINE uint32_t words_kept(vq words, int bits, int threshold)
 {
-    return ~(unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpgt_epi64(b, a))) & 15;
+    const vq u = _mm256_and_si256(words, _mm256_set1_epi32(bits));
+    const vq below = _mm256_cmpgt_epi32(_mm256_set1_epi32(threshold), u);
+    return ~(uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(below)) & 255;
+}
+
+static INLINE uint64_t q_kept(vq a, vq b, vq c, vq d, int bits, int threshold)
+{
+    const vq ab = _mm256_blend_epi32(a, _mm256_slli_epi64(b, 32), 0xaa);
+    const vq cd = _mm256_blend_epi32(c, _mm256_slli_epi64(d, 32), 0xaa);
+    return words_kept(_mm256_unpacklo_epi64(ab, cd), bits, threshold) |
+           words_kept(_mm256_unpackhi_epi64(ab, cd), bits, threshold) << 8;
 }
 
 #endif

@@ -177,12 +177,27 @@ typedef __m512i vq;
 enum { VQ = 8 };
 
 static INLINE vq q_dup(uint64_t x) { return _mm512_set1_epi64((long long)x); }
-static INLINE vq q_iota(void) { return _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7); }
+static INLINE vq q_order(void) { return _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7); }
+static INLINE vq q_load(const uint64_t *p) { return _mm512_loadu_si512(p); }
+static INLINE void q_store(uint64_t *p, vq x) { _mm512_storeu_si512(p, x); }
 static INLINE vq q_add(vq a, vq b) { return _mm512_add_epi64(a, b); }
-static INLINE vq q_and(vq a, vq b) { return _mm512_and_si512(a, b); }
 static INLINE vq q_shift(vq a) { return _mm512_srli_epi64(a, 32); }
 static INLINE vq q_mul32(vq a, vq b) { return _mm512_mul_epu32(a, b); }
 static INLINE vq q_xor3(vq a, vq b, vq c) { return _mm512_ternarylogic_epi64(a, b, c, 0x96); }
-static INLINE unsigned q_ge(vq a, vq b) { return _mm512_cmpge_epi64_mask(a, b); }
+
+static INLINE __mmask16 words_kept(vq words, int bits, int threshold)
+{
+    return _mm512_cmpge_epi32_mask(_mm512_and_si512(words, _mm512_set1_epi32(bits)),
+                                   _mm512_set1_epi32(threshold));
+}
+
+static INLINE uint64_t q_kept(vq a, vq b, vq c, vq d, int bits, int threshold)
+{
+    const vq ab = _mm512_mask_blend_epi32(0xaaaa, a, _mm512_slli_epi64(b, 32));
+    const vq cd = _mm512_mask_blend_epi32(0xaaaa, c, _mm512_slli_epi64(d, 32));
+    const __mmask16 low = words_kept(_mm512_unpacklo_epi64(ab, cd), bits, threshold);
+    const __mmask16 high = words_kept(_mm512_unpackhi_epi64(ab, cd), bits, threshold);
+    return (uint32_t)low | (uint32_t)high << 16;
+}
 
 #endif

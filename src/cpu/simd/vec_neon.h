@@ -143,17 +143,29 @@ typedef uint64x2_t vq;
 enum { VQ = 2 };
 
 static INLINE vq q_dup(uint64_t x) { return vdupq_n_u64(x); }
-static INLINE vq q_iota(void) { return vcombine_u64(vcreate_u64(0), vcreate_u64(1)); }
+static INLINE vq q_order(void) { return vcombine_u64(vcreate_u64(0), vcreate_u64(1)); }
+static INLINE vq q_load(const uint64_t *p) { return vld1q_u64(p); }
+static INLINE void q_store(uint64_t *p, vq x) { vst1q_u64(p, x); }
 static INLINE vq q_add(vq a, vq b) { return vaddq_u64(a, b); }
-static INLINE vq q_and(vq a, vq b) { return vandq_u64(a, b); }
 static INLINE vq q_shift(vq a) { return vshrq_n_u64(a, 32); }
 static INLINE vq q_mul32(vq a, vq b) { return vmull_u32(vmovn_u64(a), vmovn_u64(b)); }
 static INLINE vq q_xor3(vq a, vq b, vq c) { return veorq_u64(veorq_u64(a, b), c); }
 
-static INLINE unsigned q_ge(vq a, vq b)
+static INLINE uint32_t words_kept(uint32x4_t words, int bits, int threshold)
 {
-    const vq ge = vcgeq_u64(a, b);
-    return (unsigned)(vgetq_lane_u64(ge, 0) & 1) | (unsigned)(vgetq_lane_u64(ge, 1) & 2);
+    static const uint32_t weights[] = {1, 2, 4, 8};
+    const uint32x4_t u = vandq_u32(words, vdupq_n_u32((uint32_t)bits));
+    const uint32x4_t ge = vcgeq_u32(u, vdupq_n_u32((uint32_t)threshold));
+    return vaddvq_u32(vandq_u32(ge, vld1q_u32(weights)));
+}
+
+static INLINE uint64_t q_kept(vq a, vq b, vq c, vq d, int bits, int threshold)
+{
+    const uint32x4_t ab = vtrn1q_u32(vreinterpretq_u32_u64(a), vreinterpretq_u32_u64(b));
+    const uint32x4_t cd = vtrn1q_u32(vreinterpretq_u32_u64(c), vreinterpretq_u32_u64(d));
+    const uint64x2_t p = vreinterpretq_u64_u32(ab), q = vreinterpretq_u64_u32(cd);
+    return words_kept(vreinterpretq_u32_u64(vzip1q_u64(p, q)), bits, threshold) |
+           words_kept(vreinterpretq_u32_u64(vzip2q_u64(p, q)), bits, threshold) << 4;
 }
 
 #endif

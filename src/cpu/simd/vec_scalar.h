@@ -136,12 +136,19 @@ typedef uint64_t vq;
 enum { VQ = 1 };
 
 static INLINE vq q_dup(uint64_t x) { return x; }
-static INLINE vq q_iota(void) { return 0; }
+static INLINE vq q_order(void) { return 0; }
+static INLINE vq q_load(const uint64_t *p) { return *p; }
+static INLINE void q_store(uint64_t *p, vq x) { *p = x; }
 static INLINE vq q_add(vq a, vq b) { return a + b; }
-static INLINE vq q_and(vq a, vq b) { return a & b; }
 static INLINE vq q_shift(vq a) { return a >> 32; }
 static INLINE vq q_mul32(vq a, vq b) { return (a & 0xffffffffu) * (b & 0xffffffffu); }
 static INLINE vq q_xor3(vq a, vq b, vq c) { return a ^ b ^ c; }
-static INLINE unsigned q_ge(vq a, vq b) { return a >= b; }
+
+static INLINE uint64_t q_kept(vq a, vq b, vq c, vq d, int bits, int threshold)
+{
+    const vq mask = (vq)bits, least = (vq)threshold;
+    return (uint64_t)((a & mask) >= least) | (uint64_t)((b & mask) >= least) << 1 |
+           (uint64_t)((c & mask) >= least) << 2 | (uint64_t)((d & mask) >= least) << 3;
+}
 
 #endif
