@@ -8,14 +8,19 @@ CONFIGURE ?=           # more options for cmake, such as -DFATTN_WERROR=ON
 R := build/release
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all demo test test-full bench sanitize fuzz mutants install deps clean
+.PHONY: all demo train-demo test test-full bench sanitize fuzz mutants install deps clean
 all:
 	@sh scripts/deps.sh build
 	@cmake --preset release -DFATTN_BUILD_TESTS=OFF $(CONFIGURE) >/dev/null
 	@cmake --build $(R) -j $(JOBS)
 
-demo: all            # the main job on real tensors; under a minute
+demo: all            # the main job on real tensors, then a small model trained on the spot; about a minute
 	@$(R)/examples/demo
+	@sh examples/demo_model.sh $(R)/tools/fattn build/demo-model
+
+train-demo: all      # what docs/training.md claims, measured: under five minutes; TEXT=FILE for another text
+	@$(R)/train/gradient_check
+	@$(R)/train/train_demo build/train-demo $(TEXT)
 
 test: tests-built    # everything that runs in a few minutes
 	@sh scripts/test.sh $(R) -LE long

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* demo.c — the main job on real tensors: what an inference engine does with one attention layer of
  * a trained model, step by step. Prefill, decode through a paged cache, unified inference with
- * log-sum-exp, merging partial results, the training forward; then the same operators against
- * standard attention.
+ * log-sum-exp, merging partial results, a training step forward and backward with dropout; then the
+ * same operators against standard attention.
  *
  *   demo [DIR]     DIR has q.npy, k.npy, v.npy, tokens.npy; see data/README.md
  *
@@ -320,6 +320,45 @@ static void train(demo *d, const fattn_tensor *lse)
     demo_note("equal   max + log(sum) and the lse of step 3 differ by at most %.1e", difference);
 }
 
+/* Forward and backward with a tenth of the weights dropped: both derive the same mask from seed and
+ * offset, nothing is stored. */
+static void gradients(demo *d)
+{
+    const int64_t stats_shape[] = {1, d->n_heads, d->length, 8};
+    const fattn_tensor out = demo_tensor(d, FATTN_F16, 4, d->q.shape);
+    const fattn_tensor max = demo_tensor(d, FATTN_F32, 4, stats_shape);
+    const fattn_tensor sum = demo_tensor(d, FATTN_F32, 4, stats_shape);
+    const fattn_tensor dq = demo_tensor(d, FATTN_F16, 4, d->q.shape);
+    const fattn_tensor dk = demo_tensor(d, FATTN_F16, 4, d->k.shape);
+    const fattn_tensor dv = demo_tensor(d, FATTN_F16, 4, d->v.shape);
+    fattn_fusion_attention_args a;
+    fattn_fusion_attention_args_init(&a);
+    a.query = &d->q, a.key = &d->k, a.value = &d->v;
+    a.attention_out = &out, a.softmax_max = &max, a.softmax_sum = &sum;
+    a.head_num = d->n_heads;
+    a.input_layout = "BNSD";
+    a.scale = d->scale;
+    a.sparse_mode = 3;
+    a.keep_prob = 0.9, a.seed = 1, a.offset = 0;
+    demo_title(d, "training step: fusion_attention, then fusion_attention_grad, keep_prob 0.9");
+    const double forward = demo_time(d, "fusion_attention", &a);
+    demo_report(d, "fusion_attention", &a, forward);
+
+    fattn_fusion_attention_grad_args g;
+    fattn_fusion_attention_grad_args_init(&g);
+    g.query = &d->q, g.key = &d->k, g.value = &d->v;
+    g.dy = &out; /* the gradient of half the sum of squares */
+    g.attention_in = &out, g.softmax_max = &max, g.softmax_sum = &sum;
+    g.dq = &dq, g.dk = &dk, g.dv = &dv;
+    g.head_num = d->n_heads;
+    g.input_layout = "BNSD";
+    g.scale_value = d->scale;
+    g.sparse_mode = 3;
+    g.keep_prob = a.keep_prob, g.seed = a.seed, g.offset = a.offset;
+    const double backward = demo_time(d, "fusion_attention_grad", &g);
+    demo_report(d, "fusion_attention_grad", &g, backward);
+}
+
 static void walk(demo *d)
 {
     printf("fattn %s, %s, %d threads\n", FATTN_VERSION_STRING, fattn_context_isa(d->context),
@@ -334,6 +373,7 @@ static void walk(demo *d)
     const fattn_tensor lse = unified(d, &e);
     merge(d);
     train(d, &lse);
+    gradients(d);
     demo_table(d);
     fattn_kv_cache_destroy(e.cache);
 }

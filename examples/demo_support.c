@@ -161,11 +161,13 @@ double demo_time(demo *d, const char *op, const void *args)
     return best;
 }
 
-/* Is the first output of a 16-bit type? Then its last bit says something about rounding. */
+/* Is attention_out of a 16-bit type? Then its last bit says something about rounding. Gradients, whose
+ * sums cancel, have bounds alone. */
 static bool is_half(const char *op, const void *args)
 {
     const fattn_field *field = fattn_field_find(fattn_operator_find(op), "attention_out");
     const fattn_tensor *out;
+    if (!field) return false;
     memcpy(&out, (const char *)args + field->offset, sizeof out);
     return fattn_dtype_size(out->dtype) == 2;
 }

@@ -5,7 +5,7 @@
 #                      it, elsewhere ends with that line. What is only optional never stops a build.
 set -eu
 packages='gcc g++ cmake make pkg-config libc6-dev libcmocka-dev libjansson-dev libzip-dev libopenblas-dev
-python3-venv'
+bible-kjv python3-venv'
 line=$(echo apt-get update '&&' apt-get install -y --no-install-recommends $packages)
 cc=${CC:-cc}
 
@@ -26,6 +26,7 @@ look() { # sets required, optional: what is missing, in words
     has_header jansson.h || optional="$optional, jansson"
     has_header zip.h || optional="$optional, libzip"
     has_header cblas.h || optional="$optional, OpenBLAS"
+    has_command bible || optional="$optional, bible-kjv (the text that \`fattn train\` learns from)"
     if [ "$1" = test ]; then
         has_header cmocka.h || required="$required, cmocka"
         has_command c++ || required="$required, a C++ compiler"

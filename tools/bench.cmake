@@ -8,7 +8,7 @@ add_library(fattn_bench STATIC bench_case.c bench_measure.c bench_pool.c bench_p
 target_include_directories(fattn_bench PUBLIC ${CMAKE_CURRENT_SOURCE_DIR}
                            ${PROJECT_SOURCE_DIR}/include)
 target_compile_definitions(fattn_bench PRIVATE _GNU_SOURCE)
-target_link_libraries(fattn_bench PUBLIC fattn_internal m Threads::Threads ${CMAKE_DL_LIBS})
+target_link_libraries(fattn_bench PUBLIC fattn_io fattn_internal m Threads::Threads)
 fattn_warnings(fattn_bench)
 
 # Bytes of a vector and multiply-adds that its registers hold.

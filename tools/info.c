@@ -28,7 +28,7 @@ static void find_parts(part *parts)
     parts[0] = (part){"jansson", json_available() && safetensors_available() ? "yes" : "no",
                       "--json and .safetensors files"};
     parts[1] = (part){"libzip", torchzip_available() ? "yes" : "no", "torch's .pt files"};
-    parts[2] = (part){"OpenBLAS", blas ? blas : "no", "standard attention in fattn bench"};
+    parts[2] = (part){"OpenBLAS", blas ? blas : "no", "standard attention in fattn bench, projections in fattn train"};
 }
 
 static void print_list(const char *label, const char *const *list)

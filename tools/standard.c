@@ -5,54 +5,23 @@
  * are. */
 #include "standard.h"
 
-#include <dlfcn.h>
 #include <pthread.h>
-#include <string.h>
 
-enum { ROW_MAJOR = 101, NO_TRANS = 111, TRANS = 112 }; /* cblas.h */
+#include "io/openblas.h"
 
-typedef void sgemm_fn(int order, int trans_a, int trans_b, int m, int n, int k, float alpha,
-                      const float *a, int lda, const float *b, int ldb, float beta, float *c,
-                      int ldc);
-typedef void sgemv_fn(int order, int trans, int m, int n, float alpha, const float *a, int lda,
-                      const float *x, int incx, float beta, float *y, int incy);
+static const openblas *blas;
 
-static struct {
-    sgemm_fn *sgemm;
-    sgemv_fn *sgemv;
-    const char *version; /* NULL = no OpenBLAS */
-} blas;
-
-/* dlsym() returns an object pointer; POSIX says that it may hold a function. */
-static bool find_function(void *library, const char *name, void *function)
+static void take_openblas(void)
 {
-    void *symbol = dlsym(library, name);
-    memcpy(function, &symbol, sizeof symbol);
-    return symbol != NULL;
-}
-
-static void find_openblas(void)
-{
-    static const char *const names[] = {"libopenblas.so.0", "libopenblas.so"};
-    void *library = NULL;
-    for (size_t i = 0; i < sizeof names / sizeof *names && library == NULL; i++)
-        library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
-    void (*set_threads)(int) = NULL;
-    char *(*config)(void) = NULL;
-    if (library == NULL || !find_function(library, "cblas_sgemm", &blas.sgemm) ||
-        !find_function(library, "cblas_sgemv", &blas.sgemv) ||
-        !find_function(library, "openblas_set_num_threads", &set_threads) ||
-        !find_function(library, "openblas_get_config", &config))
-        return;
-    set_threads(1); /* per item; the items run on all threads */
-    blas.version = config();
+    blas = openblas_find();
+    if (blas) blas->set_threads(1); /* per item; the items run on all threads */
 }
 
 const char *standard_library(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, find_openblas);
-    return blas.version;
+    pthread_once(&once, take_openblas);
+    return blas ? blas->version : NULL;
 }
 
 static int64_t padded_keys(const standard_problem *p) { return (p->kv_len + 15) / 16 * 16; }
@@ -130,9 +99,10 @@ static void multiply_scores(void *arg, int64_t item, int worker)
     const float *k = c->k + b.head * p->kv_len * d;
     float *s = c->scores + (b.head * c->rows + b.first) * ld;
     if (b.rows == 1)
-        blas.sgemv(ROW_MAJOR, NO_TRANS, n, d, 1.0f, k, d, q, 1, 0.0f, s, 1);
+        blas->sgemv(BLAS_ROW_MAJOR, BLAS_NO_TRANS, n, d, 1.0f, k, d, q, 1, 0.0f, s, 1);
     else
-        blas.sgemm(ROW_MAJOR, NO_TRANS, TRANS, (int)b.rows, n, d, 1.0f, q, d, k, d, 0.0f, s, ld);
+        blas->sgemm(BLAS_ROW_MAJOR, BLAS_NO_TRANS, BLAS_TRANS, (int)b.rows, n, d, 1.0f, q, d, k, d,
+                    0.0f, s, ld);
 }
 
 static void normalise(void *arg, int64_t item, int worker)
@@ -161,10 +131,10 @@ static void multiply_values(void *arg, int64_t item, int worker)
     const float *v = c->v + b.head * p->kv_len * d;
     float *out = c->out + (b.head * c->rows + b.first) * d;
     if (b.rows == 1)
-        blas.sgemv(ROW_MAJOR, TRANS, n, d, 1.0f, v, d, s, 1, 0.0f, out, 1);
+        blas->sgemv(BLAS_ROW_MAJOR, BLAS_TRANS, n, d, 1.0f, v, d, s, 1, 0.0f, out, 1);
     else
-        blas.sgemm(ROW_MAJOR, NO_TRANS, NO_TRANS, (int)b.rows, d, n, 1.0f, s, ld, v, d, 0.0f, out,
-                   d);
+        blas->sgemm(BLAS_ROW_MAJOR, BLAS_NO_TRANS, BLAS_NO_TRANS, (int)b.rows, d, n, 1.0f, s, ld, v,
+                    d, 0.0f, out, d);
 }
 
 static float *take(char **memory, int64_t floats)

@@ -91,7 +91,31 @@ static const cli_verb bench = {
     .run = verb_bench,
 };
 
-const cli_verb *const cli_verbs[] = {&info, &run, &check, &verify, &explain, &mask, &bench, NULL};
+static const cli_verb train = {
+    .name = "train",
+    .args = "",
+    .help = "train a small language model on a text",
+    .more = "A Llama-shaped transformer with its tokenizer, trained through fusion_attention and "
+            "fusion_attention_grad (docs/training.md). Writes config.json, model.safetensors and "
+            "tokenizer.json under Hugging Face's names, and a checkpoint from which --resume goes on "
+            "bit by bit. Ctrl-C finishes the step and writes the checkpoint. Needs OpenBLAS.",
+    .options = train_options_table,
+    .run = verb_train,
+};
+
+static const cli_verb generate = {
+    .name = "generate",
+    .args = "",
+    .help = "continue a text with a model that `fattn train` wrote",
+    .more = "Prefill, then one token at a time from a paged cache. --check compares every token with "
+            "a computation without the cache and exits 1 when one differs although its logits are no "
+            "tie.",
+    .options = generate_options,
+    .run = verb_generate,
+};
+
+const cli_verb *const cli_verbs[] = {&info, &run,   &check, &verify,   &explain,
+                                     &mask, &bench, &train, &generate, NULL};
 
 const cli_verb *cli_verb_find(const char *name)
 {

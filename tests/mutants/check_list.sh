@@ -13,7 +13,7 @@ fault() { echo "$1" | tee -a "$work/faults"; }
 sed '/^#/d; /^ *$/d' "$source/tests/mutants/mutants.list" >"$work/list"
 
 # Where each number stands: "number file", once however often the file uses it.
-(cd "$source" && grep -roE 'MUTANT\([0-9]+,' src --include='*.[ch]') |
+(cd "$source" && grep -roE 'MUTANT\([0-9]+,' src train --include='*.[ch]') |
     sed -E 's/^([^:]*):MUTANT\(([0-9]+),/\2 \1/' | sort -u >"$work/places"
 
 for room in base core ref cpu cpu/kernel exec api; do
