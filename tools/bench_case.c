@@ -10,7 +10,8 @@
 
 enum {
     PATTERN = 1 << 22 /* elements */,
-    MASK = 2048 /* rows and columns of the compressed mask */
+    MASK = 2048 /* rows and columns of the compressed mask */,
+    STATS = 8 /* copies of each softmax_max and softmax_sum */
 };
 
 bool bench_buffer_reserve(bench_buffer *buffer, size_t bytes)
@@ -79,12 +80,20 @@ bool bench_buffer_fill(bench_buffer *buffer, size_t bytes, fattn_dtype dtype, un
     return true;
 }
 
+/* softmax_max or softmax_sum. */
+static size_t stats_bytes(const bench_row *row)
+{
+    return (size_t)(row->batch * row->n_heads * row->q_len * STATS) * sizeof(float);
+}
+
 bench_sizes bench_case_sizes(const bench_row *row, fattn_dtype dtype)
 {
     const size_t size = fattn_dtype_size(dtype);
     const size_t q = (size_t)(row->batch * row->n_heads * row->q_len * row->head_dim) * size;
     const size_t k = (size_t)(row->batch * row->n_kv_heads * row->kv_len * row->head_dim) * size;
-    return (bench_sizes){.q = q, .k = k, .v = k, .out = q};
+    bench_sizes sizes = {.q = q, .k = k, .v = k, .out = q};
+    if (row->backward) sizes.backward = 2 * q + 2 * k + 2 * stats_bytes(row);
+    return sizes;
 }
 
 /* A block table [batch, blocks per sequence] that is a permutation of all blocks. */
@@ -123,6 +132,46 @@ static void fusion_args(bench_case *c, const bench_row *row)
     a->head_num = row->n_heads;
     a->input_layout = "BNSD";
     a->scale = c->scale;
+    if (row->causal) a->sparse_mode = 3, a->atten_mask = &c->mask;
+}
+
+/* Takes `bytes` off the front of the memory. */
+static fattn_tensor take(char **memory, size_t bytes, fattn_dtype dtype, const int64_t *shape)
+{
+    const fattn_tensor tensor = fattn_tensor_contiguous(*memory, dtype, 4, shape);
+    *memory += bytes;
+    return tensor;
+}
+
+/* Runs the forward, for what it leaves to the backward; dy are the numbers of the query, elsewhere. */
+static fattn_status grad_args(bench_case *c, fattn_context *context, const bench_row *row)
+{
+    const bench_sizes sizes = bench_case_sizes(row, c->query.dtype);
+    const int64_t stats[] = {row->batch, row->n_heads, row->q_len, STATS};
+    c->backward = aligned_alloc(64, (sizes.backward + 63) / 64 * 64);
+    if (c->backward == NULL) return FATTN_E_NOMEM;
+    char *memory = c->backward;
+    c->dy = take(&memory, sizes.q, c->query.dtype, c->query.shape);
+    c->dq = take(&memory, sizes.q, c->query.dtype, c->query.shape);
+    c->dk = take(&memory, sizes.k, c->key.dtype, c->key.shape);
+    c->dv = take(&memory, sizes.v, c->key.dtype, c->key.shape);
+    c->max = take(&memory, stats_bytes(row), FATTN_F32, stats);
+    c->sum = take(&memory, stats_bytes(row), FATTN_F32, stats);
+    memcpy(c->dy.data, c->query.data, sizes.q);
+
+    fusion_args(c, row);
+    c->args.fusion.softmax_max = &c->max, c->args.fusion.softmax_sum = &c->sum;
+    const fattn_status status = fattn_fusion_attention(context, &c->args.fusion);
+    fattn_fusion_attention_grad_args *a = &c->args.grad;
+    fattn_fusion_attention_grad_args_init(a);
+    a->query = &c->query, a->key = &c->key, a->value = &c->value, a->dy = &c->dy;
+    a->attention_in = &c->out, a->softmax_max = &c->max, a->softmax_sum = &c->sum;
+    a->dq = &c->dq, a->dk = &c->dk, a->dv = &c->dv;
+    a->head_num = row->n_heads;
+    a->input_layout = "BNSD";
+    a->scale_value = c->scale;
+    if (row->causal) a->sparse_mode = 3, a->atten_mask = &c->mask;
+    return status;
 }
 
 static void prompt_args(bench_case *c, const bench_row *row)
@@ -198,6 +247,8 @@ fattn_status bench_case_open(bench_case *c, fattn_context *context, const bench_
 {
     *c = (bench_case){.scale = 1.0 / sqrt((double)row->head_dim)};
     if (!make_tensors(c, row, dtype, q, k, v, out)) return FATTN_E_NOMEM;
+    const fattn_status status = row->backward ? grad_args(c, context, row) : FATTN_OK;
+    if (status != FATTN_OK) return status;
     for (size_t i = 0; i < sizeof operators / sizeof *operators; i++)
         if (strcmp(operators[i].op, row->op) == 0) operators[i].fill(c, row);
     return fattn_operator_find(row->op)->plan(context, &c->args, &c->plan);
@@ -211,5 +262,6 @@ void bench_case_close(bench_case *c)
     free(c->table.data);
     free(c->mask.data);
     free(c->lengths);
+    free(c->backward);
     *c = (bench_case){0};
 }

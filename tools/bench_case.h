@@ -21,14 +21,18 @@ void bench_buffer_free(bench_buffer *buffer);
 
 typedef struct bench_sizes {
     size_t q, k, v, out; /* bytes */
+    size_t backward;     /* the gradients and what else the backward reads */
 } bench_sizes;
 bench_sizes bench_case_sizes(const bench_row *row, fattn_dtype dtype);
 
 typedef struct bench_case {
     fattn_tensor query, key, value, out, table, mask;
+    fattn_tensor dy, max, sum, dq, dk, dv; /* backward */
+    void *backward;                        /* their memory */
     int64_t *lengths; /* keys per batch entry */
     union {
         fattn_fusion_attention_args fusion;
+        fattn_fusion_attention_grad_args grad;
         fattn_prompt_flash_attention_args prompt;
         fattn_incre_flash_attention_args incre;
         fattn_fused_infer_attention_score_args fused;

@@ -65,6 +65,7 @@ typedef struct rounds {
     bench_case ours;
     standard_problem problem;
     standard_layout layout; /* batches 0 = not measured */
+    standard_gradients gradients;
     double ms[BENCH_MOST_RUNS], standard_ms[BENCH_MOST_RUNS];
 } rounds;
 
@@ -82,6 +83,35 @@ static standard_problem standard_of(const bench_row *row, fattn_dtype dtype)
                               .scale = (float)(1.0 / sqrt((double)row->head_dim))};
 }
 
+/* The scores of the whole batch and their gradients stay in memory between forward and backward. */
+static bool add_gradients(const bench_session *s, const bench_row *row, standard_layout *layout,
+                          bench_result *result)
+{
+    const standard_problem p = standard_of(row, s->settings.dtype);
+    if (p.dtype != FATTN_F32) {
+        snprintf(result->note, sizeof result->note, "standard attention: its backward is fp32 alone");
+        return false;
+    }
+    if (layout->batches < row->batch) layout->batches = 0;
+    layout->bytes += standard_score_bytes(&p);
+    return true;
+}
+
+/* Gradients of the scores behind the forward's workspace; the others take our own call's place, whose
+ * results nobody reads. */
+static void place_gradients(const bench_session *s, rounds *r)
+{
+    const size_t bytes = standard_score_bytes(&r->problem);
+    char *dscores = (char *)s->standard_work.data + (r->layout.bytes - bytes) / 64 * 64;
+    memset(dscores, 0, bytes);
+    r->gradients = (standard_gradients){.scores = s->standard_work.data,
+                                        .dy = r->ours.dy.data,
+                                        .dscores = (float *)(void *)dscores,
+                                        .dq = r->ours.dq.data,
+                                        .dk = r->ours.dk.data,
+                                        .dv = r->ours.dv.data};
+}
+
 /* Room for the opponent: wanted, there is an OpenBLAS, and everything together stays below half of
  * the machine's memory. */
 static void open_standard(bench_session *s, const bench_row *row, rounds *r, uint64_t used,
@@ -95,6 +125,7 @@ static void open_standard(bench_session *s, const bench_row *row, rounds *r, uin
     r->problem = standard_of(row, s->settings.dtype);
     const size_t out_bytes = (size_t)(row->batch * row->n_heads * row->q_len * row->head_dim) * 4;
     standard_layout layout = standard_plan(&r->problem, s->memory_bytes);
+    if (row->backward && !add_gradients(s, row, &layout, result)) return;
     if (layout.batches == 0 || used + layout.bytes + out_bytes > s->memory_bytes / 2 ||
         !bench_buffer_reserve(&s->standard_out, out_bytes) ||
         !bench_buffer_reserve(&s->standard_work, layout.bytes)) {
@@ -104,6 +135,16 @@ static void open_standard(bench_session *s, const bench_row *row, rounds *r, uin
     r->problem.q = s->q.data, r->problem.k = s->k.data, r->problem.v = s->v.data;
     r->problem.out = s->standard_out.data;
     r->layout = layout;
+    if (row->backward) place_gradients(s, r);
+}
+
+/* Once, or the backward of the forward that open_rounds() ran. */
+static void run_standard(bench_session *s, const bench_row *row, rounds *r)
+{
+    if (row->backward)
+        standard_backward(&r->problem, &r->gradients, s->pool, s->fastest);
+    else
+        standard_attention(&r->problem, r->layout, s->pool, s->fastest, s->standard_work.data);
 }
 
 /* Makes tensors and plan and runs each side once; false with a note when the row cannot be
@@ -112,7 +153,7 @@ static bool open_rounds(bench_session *s, const bench_row *row, rounds *r, bench
 {
     const fattn_dtype dtype = s->settings.dtype;
     const bench_sizes sizes = bench_case_sizes(row, dtype);
-    const uint64_t used = (uint64_t)sizes.q + sizes.k + sizes.v + sizes.out;
+    const uint64_t used = (uint64_t)sizes.q + sizes.k + sizes.v + sizes.out + sizes.backward;
     if (used > s->memory_bytes / 2) {
         snprintf(result->note, sizeof result->note,
                  "tensors of %.1f GB are more than half of the memory", (double)used * 1e-9);
@@ -164,7 +205,7 @@ static int run_rounds(bench_session *s, const bench_row *row, rounds *r)
         r->ms[n] = (bench_now() - start) * 1e3;
         if (r->layout.batches > 0) {
             start = bench_now();
-            standard_attention(&r->problem, r->layout, s->pool, s->fastest, s->standard_work.data);
+            run_standard(s, row, r);
             r->standard_ms[n] = (bench_now() - start) * 1e3;
         }
         probe_round(s, row, n++);
@@ -212,9 +253,8 @@ void bench_result_times(bench_result *result, double *ms, int n)
 static void write_result(rounds *r, int n, bench_result *result)
 {
     const bench_row *row = &result->row;
-    const double head_dims = 2.0 * (double)row->head_dim; /* D + Dv */
     bench_result_times(result, r->ms, n);
-    result->gflops = 2.0 * head_dims * bench_row_pairs(row) / result->best_ms * 1e-6;
+    result->gflops = bench_row_flops(row) / result->best_ms * 1e-6;
     result->extra_bytes = (int64_t)fattn_plan_workspace(r->ours.plan);
     if (row->decode) {
         const bench_sizes sizes = bench_case_sizes(row, result->dtype);

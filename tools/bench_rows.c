@@ -59,6 +59,19 @@ static int prefill_rows(bench_row *rows)
     return n;
 }
 
+/* The guide's three and one with shared heads and a mask. */
+static int backward_rows(bench_row *rows)
+{
+    int n = guide_rows(rows);
+    rows[n++] = prefill_row(32, 8, 128, 4096, true);
+    for (int i = 0; i < n; i++) {
+        rows[i].suite = "backward";
+        rows[i].op = "fusion_attention_grad";
+        rows[i].backward = true;
+    }
+    return n;
+}
+
 static bench_row decode_row(int kv_heads, int kv_len, int batch, int block_size, int tokens)
 {
     bench_row row = {.suite = "decode",
@@ -106,6 +119,7 @@ int bench_rows(const char *suite, bench_row *rows)
     } suites[] = {{"guide", guide_rows},
                   {"prefill", prefill_rows},
                   {"decode", decode_rows},
+                  {"backward", backward_rows},
                   {"serving", bench_serving_rows},
                   {"call", bench_call_rows}};
     for (int i = 0; i < COUNT(suites); i++)
@@ -118,4 +132,10 @@ double bench_row_pairs(const bench_row *row)
     const double q = (double)row->q_len, kv = (double)row->kv_len;
     const double pairs = row->causal ? q * (kv - q) + q * (q + 1) / 2 : q * kv;
     return pairs * (double)(row->n_heads * row->batch);
+}
+
+double bench_row_flops(const bench_row *row)
+{
+    const double products = row->backward ? 5 : 2;
+    return products * 2.0 * (double)row->head_dim * bench_row_pairs(row);
 }

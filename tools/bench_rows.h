@@ -16,6 +16,7 @@ typedef struct bench_row {
     int64_t block_size; /* 0 = contiguous keys and values */
     bool causal;        /* query i sees the keys up to kv_len - q_len + i */
     bool decode;        /* judged by bytes of keys and values per second */
+    bool backward;      /* the gradients of dq, dk, dv; op is fusion_attention_grad */
 
     /* rows that are problem lines, with T for the dtype; the others leave these alone */
     const char *lines[3]; /* the call; its plain form, of one call or two */
@@ -38,5 +39,7 @@ bench_row bench_mla_row(void);
 
 /* Visible (query, key) pairs of all heads and batch entries. */
 double bench_row_pairs(const bench_row *row);
+/* Two products a pair, five in the backward. */
+double bench_row_flops(const bench_row *row);
 
 #endif

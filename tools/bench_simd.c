@@ -132,6 +132,16 @@ static void softmax_row(float *row, int64_t visible, int64_t padded, float scale
     memset(row + visible, 0, (size_t)(padded - visible) * sizeof *row);
 }
 
+static void softmax_backward_row(float *gradient, const float *share, int64_t padded, float scale)
+{
+    vec sums = splat(0.0f);
+    for (int64_t j = 0; j < padded; j += LANES) sums += load(gradient + j) * load(share + j);
+    float along = 0;
+    for (int l = 0; l < LANES; l++) along += sums[l];
+    for (int64_t j = 0; j < padded; j += LANES)
+        store(gradient + j, (load(gradient + j) - along) * load(share + j) * scale);
+}
+
 static void widen_f16(float *to, const uint16_t *from, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
@@ -162,6 +172,7 @@ const bench_simd JOIN(bench_simd_, BENCH_ISA) = {
     .fma = fma_probe,
     .read = read_probe,
     .softmax = softmax_row,
+    .softmax_backward = softmax_backward_row,
     .widen_f16 = widen_f16,
     .widen_bf16 = widen_bf16,
 };

@@ -24,7 +24,7 @@ const char *standard_library(void)
     return blas ? blas->version : NULL;
 }
 
-static int64_t padded_keys(const standard_problem *p) { return (p->kv_len + 15) / 16 * 16; }
+int64_t standard_padded_keys(const standard_problem *p) { return (p->kv_len + 15) / 16 * 16; }
 
 /* Floats that one batch entry needs for the widened copies of q, k, v. */
 static int64_t widened_floats(const standard_problem *p)
@@ -36,7 +36,7 @@ static int64_t widened_floats(const standard_problem *p)
 
 static int64_t score_floats(const standard_problem *p)
 {
-    return p->n_heads * p->q_len * padded_keys(p);
+    return p->n_heads * p->q_len * standard_padded_keys(p);
 }
 
 standard_layout standard_plan(const standard_problem *p, uint64_t memory_bytes)
@@ -94,7 +94,7 @@ static void multiply_scores(void *arg, int64_t item, int worker)
     const chunk *c = arg;
     const standard_problem *p = c->p;
     const block b = block_of(c, item);
-    const int n = (int)p->kv_len, d = (int)p->head_dim, ld = (int)padded_keys(p);
+    const int n = (int)p->kv_len, d = (int)p->head_dim, ld = (int)standard_padded_keys(p);
     const float *q = c->q + (b.head * c->rows + b.first) * d;
     const float *k = c->k + b.head * p->kv_len * d;
     float *s = c->scores + (b.head * c->rows + b.first) * ld;
@@ -111,7 +111,7 @@ static void normalise(void *arg, int64_t item, int worker)
     const chunk *c = arg;
     const standard_problem *p = c->p;
     const block b = block_of(c, item);
-    const int64_t ld = padded_keys(p);
+    const int64_t ld = standard_padded_keys(p);
     for (int64_t r = b.first; r < b.first + b.rows; r++) {
         int64_t visible = p->kv_len;
         if (p->causal) visible += r % p->q_len + 1 - p->q_len;
@@ -126,7 +126,7 @@ static void multiply_values(void *arg, int64_t item, int worker)
     const chunk *c = arg;
     const standard_problem *p = c->p;
     const block b = block_of(c, item);
-    const int n = (int)p->kv_len, d = (int)p->value_dim, ld = (int)padded_keys(p);
+    const int n = (int)p->kv_len, d = (int)p->value_dim, ld = (int)standard_padded_keys(p);
     const float *s = c->scores + (b.head * c->rows + b.first) * ld;
     const float *v = c->v + b.head * p->kv_len * d;
     float *out = c->out + (b.head * c->rows + b.first) * d;

@@ -38,4 +38,21 @@ standard_layout standard_plan(const standard_problem *problem, uint64_t memory_b
 void standard_attention(const standard_problem *problem, standard_layout layout, bench_pool *pool,
                         const bench_simd *simd, void *workspace);
 
+/* Floats from a row of scores to the next. */
+int64_t standard_padded_keys(const standard_problem *problem);
+
+/* The backward of a forward that left its scores: standard_plan() with layout.batches == batch, run by
+ * standard_attention() on that workspace, which begins with them. fp32 only. */
+typedef struct standard_gradients {
+    const float *scores; /* the workspace of the forward, as it left it */
+    const float *dy;     /* like out */
+    float *dscores;      /* as many as standard_score_bytes(); zeroed once */
+    float *dq, *dk, *dv; /* like q, k, v */
+} standard_gradients;
+
+/* Of all batch entries. */
+size_t standard_score_bytes(const standard_problem *problem);
+void standard_backward(const standard_problem *problem, const standard_gradients *gradients,
+                       bench_pool *pool, const bench_simd *simd);
+
 #endif

@@ -33,17 +33,8 @@ typedef struct verify_job {
     int64_t *first; /* item index at which each sequence begins, n_seqs + 1 entries */
 } verify_job;
 
-static void judge_sum(tally *t, int64_t at, double sum, const fattn_ref_row *row)
-{
-    const element e = {at, sum, row->sum, 0};
-    if (MUTANT(168, row->empty, false))
-        tally_stat(t, e);
-    else
-        tally_sum(t, e, row->max_bound + row->lse_bound);
-}
-
-/* Statistics: policy values of empty rows are exact; others have the row's bound on their
- * logarithms. */
+/* Statistics: what a rule says of a row without a key is exact (its bounds are 0); others have the row's
+ * bound on their logarithms. */
 static void judge_stats(const verify_job *job, tallies *t, const fattn_seq *seq, int64_t head,
                         int64_t i, const fattn_ref_row *row)
 {
@@ -51,18 +42,19 @@ static void judge_stats(const verify_job *job, tallies *t, const fattn_seq *seq,
     const fattn_ptrs *ptrs = job->ptrs;
     const int64_t stats =
         seq->stats_base + head * seq->stats_head_stride + i * seq->stats_row_stride;
-    for (int64_t c = 0; p->want_max_sum && c < p->stats_replicas; c++) {
+    for (int64_t c = 0; p->want_max_sum && c < MUTANT(168, p->stats_replicas, 1); c++) {
         const int64_t at = stats + c * p->max_replica_stride;
-        const double bound = row->empty ? 0 : row->max_bound;
         if (ptrs->max)
-            tally_stat(&t->of[MAX], (element){at, element_load(ptrs->max, p->stats_dtype, at), row->max, bound});
+            tally_stat(&t->of[MAX], (element){at, element_load(ptrs->max, p->stats_dtype, at),
+                                              row->max, row->max_bound});
         if (ptrs->sum)
-            judge_sum(&t->of[SUM], at, element_load(ptrs->sum, p->stats_dtype, at), row);
+            tally_sum(&t->of[SUM], (element){at, element_load(ptrs->sum, p->stats_dtype, at),
+                                             row->sum, 0}, row->max_bound + row->lse_bound);
     }
     if (!p->want_lse) return;
     const int64_t at = seq->lse_base + head * seq->lse_head_stride + i * seq->lse_row_stride;
     tally_stat(&t->of[LSE],
-               (element){at, (double)ptrs->lse[at], row->lse, row->empty ? 0 : row->lse_bound});
+               (element){at, (double)ptrs->lse[at], row->lse, row->lse_bound});
 }
 
 static void verify_row(const verify_job *job, tallies *t, const fattn_seq *seq, int64_t head,

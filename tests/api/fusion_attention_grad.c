@@ -486,6 +486,14 @@ static void statistics_are_taken(void **state)
     EXPECT_OK(fattn_fusion_attention_grad(plain_context(), &s.g), "twice the sums");
     for (int64_t i = 0; i < tensor_count(s.dv); i++)
         assert_true(((float *)s.dv->data)[i] == ((float *)once->data)[i] / 2);
+    /* those of a row without a key make it one, whatever it sees */
+    for (int c = 0; c < 8; c++) {
+        put4(s.max, 0, 1, 2, c, -(double)FLT_MAX);
+        put4(s.sum, 0, 1, 2, c, (double)FLT_MAX);
+    }
+    EXPECT_OK(fattn_fusion_attention_grad(plain_context(), &s.g), "an invalid row");
+    for (int i = 0; i < 6; i++) assert_int_equal(all_zero(s.dq, (6 + i) * 8, 8), i == 2);
+    for (int64_t i = 0; i < tensor_count(s.dv); i++) assert_true(isfinite(((float *)s.dv->data)[i]));
     harness_reset();
 }
 
@@ -536,6 +544,37 @@ static void compressed_bias(void **state)
     for (int i = 0; i < 1024 * S; i++)
         if (!(fabs((double)((float *)dpse->data)[i] - want[i]) <= 0x1p-21 * size[i]))
             fail_msg("cell %d: %g, want %g", i, (double)((float *)dpse->data)[i], want[i]);
+    harness_reset();
+}
+
+static void verify(small *s, fattn_verify_report *report)
+{
+    *report = (fattn_verify_report){.size = sizeof *report};
+    const fattn_operator *op = fattn_operator_find("fusion_attention_grad");
+    EXPECT_OK(fattn_verify(plain_context(), op, &s->g, report), "verify");
+}
+
+/* Long sequences are cut and their parts added: still every element inside its bound. Scales and biases
+ * on either side of them, too. */
+static void inside_the_bound(void **state)
+{
+    (void)state;
+    fattn_verify_report report;
+    for (int pse_type = 0; pse_type < 2; pse_type++) {
+        small s = small_case("BNSD", 1, 2, 40, 70);
+        fattn_tensor *pse = tensor_new(FATTN_F32, 8, 4, 1, 2, 40, 70), *dpse = tensor_like(pse);
+        s.f.pse = s.g.pse = pse, s.g.dpse = dpse, s.f.pse_type = s.g.pse_type = pse_type;
+        s.f.scale = s.g.scale_value = 0.3;
+        run_small(&s, plain_context());
+        verify(&s, &report);
+        assert_true(report.passed);
+        harness_reset();
+    }
+    small s = small_case("BNSD", 1, 2, 9001, 5);
+    s.f.scale = s.g.scale_value = 0.3;
+    run_small(&s, plain_context());
+    verify(&s, &report);
+    assert_true(report.passed);
     harness_reset();
 }
 
@@ -614,6 +653,7 @@ int main(void)
         cmocka_unit_test(statistics_are_taken),
         cmocka_unit_test(cells_that_nobody_reads),
         cmocka_unit_test(compressed_bias),
+        cmocka_unit_test(inside_the_bound),
         cmocka_unit_test(verify_sees),
         cmocka_unit_test(refusals),
     };

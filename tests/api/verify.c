@@ -74,6 +74,27 @@ static void one_statistic_alone_can_be_verified(void **state)
     }
 }
 
+/* What a rule says of a row without a key has no bound: the next number is wrong. */
+static void statistics_of_rows_without_a_key_are_exact(void **state)
+{
+    (void)state;
+    static uint8_t hidden[SQ][SKV];
+    const int64_t shape[] = {SQ, SKV};
+    const fattn_tensor mask = fattn_tensor_contiguous(hidden, FATTN_U8, 2, shape);
+    call_case *c = case_new(1);
+    memset(hidden[0], 1, SKV);
+    c->args.sparse_mode = 1;
+    c->args.atten_mask = &mask;
+    assert_int_equal(fattn_fusion_attention(NULL, &c->args), FATTN_OK);
+    assert_true(report_of(c).passed);
+    c->sum[5] = nextafterf(c->sum[5], 0);
+    const fattn_verify_report report = report_of(c);
+    assert_int_equal(report.outside, 1);
+    assert_string_equal(report.worst_output, "softmax_sum");
+    assert_int_equal(report.worst_index, 5);
+    free(c);
+}
+
 /* The bound follows the data: the slightest error that is not rounding is outside. */
 static void a_bound_is_close_to_rounding(void **state)
 {
@@ -262,6 +283,7 @@ int main(void)
         cmocka_unit_test(a_right_result_passes_and_every_element_counts),
         cmocka_unit_test(one_wrong_number_is_found_by_name_and_place),
         cmocka_unit_test(one_statistic_alone_can_be_verified),
+        cmocka_unit_test(statistics_of_rows_without_a_key_are_exact),
         cmocka_unit_test(a_bound_is_close_to_rounding),
         cmocka_unit_test(nan_is_an_error_unless_the_answer_is_nan),
         cmocka_unit_test(each_output_has_its_figures),

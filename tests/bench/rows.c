@@ -67,6 +67,22 @@ static void test_decode(void **state)
         for (int j = 0; j < i; j++) assert_string_not_equal(rows[i].name, rows[j].name);
 }
 
+/* The guide's and one with shared heads; five products where the forward has two. */
+static void test_backward(void **state)
+{
+    (void)state;
+    bench_row rows[BENCH_MAX_ROWS], forward[BENCH_MAX_ROWS];
+    assert_int_equal(bench_rows("backward", rows), 4);
+    bench_rows("guide", forward);
+    for (int i = 0; i < 3; i++) {
+        assert_string_equal(rows[i].name, forward[i].name);
+        assert_true(bench_row_flops(&rows[i]) == 2.5 * bench_row_flops(&forward[i]));
+        assert_true(bench_row_flops(&forward[i]) == 4.0 * (double)forward[i].head_dim * bench_row_pairs(&forward[i]));
+    }
+    assert_string_equal(rows[3].name, "32/8x128x4096-b1-causal");
+    for (int i = 0; i < 4; i++) assert_string_equal(rows[i].op, "fusion_attention_grad");
+}
+
 /* Every line of a row is a legal call; the row and its plain form ask for equally many results. */
 static void check_lines(const bench_row *row)
 {
@@ -147,7 +163,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_guide),  cmocka_unit_test(test_prefill),
-        cmocka_unit_test(test_decode), cmocka_unit_test(test_serving),
+        cmocka_unit_test(test_decode),
+        cmocka_unit_test(test_backward), cmocka_unit_test(test_serving),
         cmocka_unit_test(test_call),   cmocka_unit_test(test_unknown),
         cmocka_unit_test(test_pairs),
     };

@@ -144,6 +144,82 @@ static void test_inside_bound(void **state)
                 check(&shapes[i], dtypes[d], threads, UINT64_C(1) << 30);
 }
 
+/* The gradients of the opponent against ours, element by element. */
+static void check_backward(const shape *s, int threads)
+{
+    const tensors t = make_tensors(s);
+    const int64_t q_shape[] = {s->batch, s->n_heads, s->q_len, s->head_dim};
+    const int64_t k_shape[] = {s->batch, s->n_kv_heads, s->kv_len, s->head_dim};
+    const int64_t stats_shape[] = {s->batch, s->n_heads, s->q_len, 8};
+    const size_t stats = (size_t)(s->batch * s->n_heads * s->q_len * 8);
+    const size_t sizes[] = {t.n_q, t.n_q, t.n_k, t.n_k, t.n_q, t.n_k, t.n_k, stats, stats};
+    float *x[9]; /* dy; dq, dk, dv of the opponent; ours; max, sum */
+    for (int i = 0; i < 9; i++) assert_non_null(x[i] = calloc(sizes[i], sizeof(float)));
+    fill(x[0], t.n_q, 4);
+    const double scale = 1 / sqrt((double)s->head_dim);
+    const standard_problem p = {.dtype = FATTN_F32, .batch = s->batch, .n_heads = s->n_heads,
+                                .n_kv_heads = s->n_kv_heads, .q_len = s->q_len,
+                                .kv_len = s->kv_len, .head_dim = s->head_dim,
+                                .value_dim = s->head_dim, .scale = (float)scale,
+                                .causal = s->causal, .q = t.q, .k = t.k, .v = t.v, .out = t.out};
+    const standard_layout layout = standard_plan(&p, UINT64_C(1) << 30);
+    assert_int_equal(layout.batches, s->batch);
+    float *work = aligned_alloc(64, (layout.bytes + 63) / 64 * 64);
+    float *dscores = aligned_alloc(64, (standard_score_bytes(&p) + 63) / 64 * 64);
+    assert_true(work && dscores);
+    memset(dscores, 0, standard_score_bytes(&p));
+    bench_pool *pool = bench_pool_create(threads);
+    fattn_capability_set set = {.size = sizeof set};
+    assert_int_equal(fattn_capabilities(NULL, &set), FATTN_OK);
+    standard_attention(&p, layout, pool, bench_simd_find(set.isas[0]), work);
+    const standard_gradients g = {work, x[0], dscores, x[1], x[2], x[3]};
+    standard_backward(&p, &g, pool, bench_simd_find(set.isas[0]));
+
+    const fattn_tensor q = fattn_tensor_contiguous(t.q, FATTN_F32, 4, q_shape);
+    const fattn_tensor k = fattn_tensor_contiguous(t.k, FATTN_F32, 4, k_shape);
+    const fattn_tensor v = fattn_tensor_contiguous(t.v, FATTN_F32, 4, k_shape);
+    const fattn_tensor out = fattn_tensor_contiguous(t.out, FATTN_F32, 4, q_shape);
+    const fattn_tensor dy = fattn_tensor_contiguous(x[0], FATTN_F32, 4, q_shape);
+    const fattn_tensor dq = fattn_tensor_contiguous(x[4], FATTN_F32, 4, q_shape);
+    const fattn_tensor dk = fattn_tensor_contiguous(x[5], FATTN_F32, 4, k_shape);
+    const fattn_tensor dv = fattn_tensor_contiguous(x[6], FATTN_F32, 4, k_shape);
+    const fattn_tensor max = fattn_tensor_contiguous(x[7], FATTN_F32, 4, stats_shape);
+    const fattn_tensor sum = fattn_tensor_contiguous(x[8], FATTN_F32, 4, stats_shape);
+    fattn_fusion_attention_args f;
+    fattn_fusion_attention_grad_args b;
+    fattn_fusion_attention_args_init(&f);
+    fattn_fusion_attention_grad_args_init(&b);
+    f.query = b.query = &q, f.key = b.key = &k, f.value = b.value = &v, b.dy = &dy;
+    f.attention_out = b.attention_in = &out, f.softmax_max = b.softmax_max = &max;
+    f.softmax_sum = b.softmax_sum = &sum, b.dq = &dq, b.dk = &dk, b.dv = &dv;
+    f.head_num = b.head_num = s->n_heads, f.input_layout = b.input_layout = "BNSD";
+    f.scale = b.scale_value = scale, f.sparse_mode = b.sparse_mode = s->causal ? 3 : 0;
+    assert_int_equal(fattn_fusion_attention(NULL, &f), FATTN_OK);
+    assert_int_equal(fattn_fusion_attention_grad(NULL, &b), FATTN_OK);
+    for (int i = 1; i < 4; i++)
+        for (size_t e = 0; e < sizes[i]; e++)
+            if (!(fabsf(x[i][e] - x[i + 3][e]) <= 1e-4f))
+                fail_msg("gradient %d[%zu]: %g, ours %g", i, e, (double)x[i][e], (double)x[i + 3][e]);
+    bench_pool_destroy(pool);
+    for (int i = 0; i < 9; i++) free(x[i]);
+    void *const memories[] = {work, dscores, t.q, t.k, t.v, t.out};
+    for (size_t i = 0; i < sizeof memories / sizeof *memories; i++) free(memories[i]);
+}
+
+static void test_backward(void **state)
+{
+    (void)state;
+    static const shape shapes[] = {{2, 4, 4, 40, 70, 64, false},
+                                   {2, 4, 2, 40, 70, 64, true},
+                                   {1, 6, 2, 33, 33, 24, true}};
+    if (standard_library() == NULL) {
+        print_message("not run: standard attention, no OpenBLAS on this machine\n");
+        skip();
+    }
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int threads = 1; threads <= 4; threads += 3) check_backward(&shapes[i], threads);
+}
+
 /* Materialised as a whole, per batch entry, or not at all: by a quarter of the memory. */
 static void test_plan(void **state)
 {
@@ -181,6 +257,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_inside_bound),
+        cmocka_unit_test(test_backward),
         cmocka_unit_test(test_plan),
         cmocka_unit_test(test_per_batch_entry),
     };
