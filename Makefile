@@ -21,6 +21,7 @@ demo: all            # the main job on real tensors, then a small model trained 
 train-demo: all      # what docs/training.md claims, measured: under five minutes; TEXT=FILE for another text
 	@$(R)/train/gradient_check
 	@$(R)/train/train_demo build/train-demo $(TEXT)
+	@$(R)/examples/multimodal
 
 test: tests-built    # everything that runs in a few minutes
 	@sh scripts/test.sh $(R) -LE long

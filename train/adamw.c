@@ -3,7 +3,6 @@
 #include "adamw.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 #include "base/mutant.h"
 
@@ -41,22 +40,17 @@ static void update(const adamw *a, const factors *f, real *p, real *g, real *m, 
     }
 }
 
-double adamw_step(adamw *a, const config *c, weights *params, weights *grads, int step)
+double adamw_step(adamw *a, const weight *list, int n, weights *params, weights *grads, int step)
 {
     const double norm = norm_of(grads);
     const factors f = {.rate = adamw_rate(a, step),
                        .shrink = a->clip > 0 && norm > a->clip ? a->clip / norm : 1,
                        .fix1 = 1 - pow(a->beta1, step + 1),
                        .fix2 = 1 - pow(a->beta2, step + 1)};
-    const int n = weights_list(c, params, NULL);
-    weight *list = calloc((size_t)n, sizeof *list);
-    if (!list) abort();
-    weights_list(c, params, list);
     for (int i = 0; i < n; i++) {
         const size_t at = (size_t)(list[i].at - params->all);
         update(a, &f, params->all + at, grads->all + at, a->m + at, a->v + at,
                (size_t)list[i].rows * (size_t)list[i].cols, list[i].decays);
     }
-    free(list);
     return norm;
 }

@@ -13,7 +13,8 @@ typedef struct adamw {
 
 /* Learning rate of step 0, 1, ... */
 double adamw_rate(const adamw *a, int step);
-/* One update; gradients become 0. Returns their norm before clipping. */
-double adamw_step(adamw *a, const config *c, weights *params, weights *grads, int step);
+/* One update of the n tensors that the parameters consist of; gradients become 0. Returns their norm
+ * before clipping. */
+double adamw_step(adamw *a, const weight *list, int n, weights *params, weights *grads, int step);
 
 #endif

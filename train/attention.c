@@ -11,8 +11,8 @@
 
 enum { MASK = 2048, REPLICAS = 8 };
 
-/* The compressed causal mask: what the device wants beside sparse_mode 3. Made once, never freed. */
-static fattn_tensor causal_mask(void)
+/* The compressed mask: what the device wants beside sparse_mode 3 and 4. Made once, never freed. */
+static fattn_tensor compressed_mask(void)
 {
     static uint8_t *cells;
     const int64_t shape[] = {MASK, MASK};
@@ -51,7 +51,7 @@ static operands tensors(const attention *a, const real *q, const real *k, const 
                         const real *out, const attention_saved *saved)
 {
     const int64_t rows[] = {a->batch, a->length, a->n_heads, a->dim};
-    const int64_t keys[] = {a->batch, a->length, a->n_kv_heads, a->dim};
+    const int64_t keys[] = {a->batch, a->keys, a->n_kv_heads, a->dim};
     const int64_t stats[] = {a->batch, a->n_heads, a->length, REPLICAS};
     return (operands){
         .q = fattn_tensor_contiguous((void *)(uintptr_t)q, REAL_DTYPE, 4, rows),
@@ -60,7 +60,7 @@ static operands tensors(const attention *a, const real *q, const real *k, const 
         .out = fattn_tensor_contiguous((void *)(uintptr_t)out, REAL_DTYPE, 4, rows),
         .max = fattn_tensor_contiguous(saved->max, REAL_DTYPE, 4, stats),
         .sum = fattn_tensor_contiguous(saved->sum, REAL_DTYPE, 4, stats),
-        .mask = causal_mask(),
+        .mask = compressed_mask(),
     };
 }
 
@@ -71,7 +71,9 @@ static bool operator_forward(const attention *a, const operands *t)
     args.query = &t->q, args.key = &t->k, args.value = &t->v;
     args.head_num = a->n_heads, args.input_layout = "BSND";
     args.scale = 1 / sqrt((double)a->dim);
-    args.sparse_mode = 3, args.atten_mask = &t->mask;
+    args.sparse_mode = a->sparse_mode;
+    if (a->sparse_mode != 0) args.atten_mask = &t->mask;
+    if (a->sparse_mode == 4) args.pre_tokens = a->pre_tokens, args.next_tokens = a->next_tokens;
     args.keep_prob = a->keep_prob, args.seed = a->seed, args.offset = a->offset;
     args.attention_out = &t->out, args.softmax_max = &t->max, args.softmax_sum = &t->sum;
     return fattn_fusion_attention(a->context, &args) == FATTN_OK;
@@ -84,7 +86,9 @@ static bool operator_backward(const attention *a, const operands *t)
     args.query = &t->q, args.key = &t->k, args.value = &t->v, args.dy = &t->dout;
     args.head_num = a->n_heads, args.input_layout = "BSND";
     args.scale_value = 1 / sqrt((double)a->dim);
-    args.sparse_mode = 3, args.atten_mask = &t->mask;
+    args.sparse_mode = a->sparse_mode;
+    if (a->sparse_mode != 0) args.atten_mask = &t->mask;
+    if (a->sparse_mode == 4) args.pre_tokens = a->pre_tokens, args.next_tokens = a->next_tokens;
     args.keep_prob = a->keep_prob, args.seed = a->seed, args.offset = a->offset;
     args.attention_in = &t->out, args.softmax_max = &t->max, args.softmax_sum = &t->sum;
     args.dq = &t->dq, args.dk = &t->dk, args.dv = &t->dv;

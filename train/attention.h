@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* attention.h — causal attention of a training step, forward and backward: fattn's operators, or all
- * scores in memory with two matrix products around a softmax, to compare with. */
+/* attention.h — attention of a training step, forward and backward: fattn's operators, or, if it is
+ * causal, all scores in memory with two matrix products around a softmax, to compare with. */
 #ifndef FATTN_TRAIN_ATTENTION_H
 #define FATTN_TRAIN_ATTENTION_H
 
@@ -11,7 +11,8 @@ typedef enum attention_way { ATTENTION_OPERATOR, ATTENTION_MATERIALISED } attent
 typedef struct attention {
     attention_way way;
     fattn_context *context; /* borrowed */
-    int batch, length, n_heads, n_kv_heads, dim;
+    int batch, length, keys, n_heads, n_kv_heads, dim; /* queries and keys of a row */
+    int sparse_mode, pre_tokens, next_tokens; /* docs/masks.md: 3 causal, 4 band, 0 all keys */
     double keep_prob; /* 1 = no dropout; operator only */
     int64_t seed, offset; /* of the dropout mask, seed != 0 */
 } attention;
@@ -26,7 +27,7 @@ size_t attention_saved_reals(const attention *a); /* of all that is allocated pe
 attention_saved attention_save(const attention *a);
 void attention_saved_free(attention_saved *saved);
 
-/* q, out [batch, length, n_heads, dim]; k, v [batch, length, n_kv_heads, dim]. false and
+/* q, out [batch, length, n_heads, dim]; k, v [batch, keys, n_kv_heads, dim]. false and
  * fattn_error_message() when the library refuses. */
 bool attention_forward(const attention *a, real *out, const real *q, const real *k, const real *v,
                        attention_saved *saved);

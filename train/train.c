@@ -51,6 +51,8 @@ typedef struct run {
     bpe *tokenizer;
     llama *model;
     adamw optimizer;
+    weight *list; /* the model's tensors */
+    int n_list;
     int32_t *tokens, *targets;
     double *at, *losses, *eval_at, *evals; /* curves */
     int n_losses, n_evals, first;
@@ -200,6 +202,9 @@ static train_code open_model(run *r)
                            .steps = o->steps,
                            .m = reals(params->n),
                            .v = reals(params->n)};
+    r->n_list = weights_list(&shape, params, NULL);
+    if (!(r->list = calloc((size_t)r->n_list, sizeof *r->list))) abort();
+    weights_list(&shape, params, r->list);
     r->report->parameters = params->n;
     if (!o->resume) {
         weights_init(&shape, params, o->seed);
@@ -266,7 +271,7 @@ static train_code one_step(run *r, int step)
                  *fattn_error_message() ? fattn_error_message() : "try a smaller --lr");
         return TRAIN_FAIL;
     }
-    const double norm = adamw_step(&r->optimizer, &m->shape, &m->params, &m->grads, step);
+    const double norm = adamw_step(&r->optimizer, r->list, r->n_list, &m->params, &m->grads, step);
     const double rate = o->batch * o->length / (now() - start);
     const bool last = step + 1 == o->steps || *o->stop;
     r->report->loss = loss;
@@ -312,7 +317,7 @@ train_code train_run(const train_options *o, train_report *report, char *error, 
     llama_free(r.model);
     bpe_free(r.tokenizer);
     corpus_free(&r.corpus);
-    free(r.optimizer.m), free(r.optimizer.v), free(r.tokens), free(r.targets);
+    free(r.list), free(r.optimizer.m), free(r.optimizer.v), free(r.tokens), free(r.targets);
     free(r.at), free(r.losses), free(r.eval_at), free(r.evals);
     return code;
 }

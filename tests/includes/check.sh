@@ -24,7 +24,7 @@ allowed() {
     io) echo 'BARE io/* fattn/*' ;;
     train) echo 'BARE io/* base/mutant.h fattn/*' ;;
     tools) echo 'BARE io/* train/* fattn/*' ;;
-    examples) echo 'BARE io/* fattn/*' ;;
+    examples) echo 'BARE io/* train/* fattn/*' ;;
     *) echo '' ;;
     esac
 }

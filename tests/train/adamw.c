@@ -32,6 +32,8 @@ static void the_rate_warms_up_and_decays_to_a_tenth(void **state)
 typedef struct fixture {
     weights params, grads;
     adamw a;
+    weight list[16];
+    int n;
 } fixture;
 
 static fixture new_fixture(double clip)
@@ -39,6 +41,7 @@ static fixture new_fixture(double clip)
     fixture f = {.params = weights_new(&shape), .grads = weights_new(&shape)};
     f.a = (adamw){.lr = 0.1, .beta1 = 0.9, .beta2 = 0.99, .eps = 0, .weight_decay = 0.5,
                   .clip = clip, .steps = 1 << 30, .m = reals(f.params.n), .v = reals(f.params.n)};
+    f.n = weights_list(&shape, &f.params, f.list);
     for (size_t i = 0; i < f.params.n; i++) f.params.all[i] = 1, f.grads.all[i] = i % 2 ? -3 : 4;
     return f;
 }
@@ -55,18 +58,16 @@ static void one_step(void **state)
 {
     (void)state;
     fixture f = new_fixture(0);
-    weight list[16];
-    const int n = weights_list(&shape, &f.params, list);
-    const double norm = adamw_step(&f.a, &shape, &f.params, &f.grads, 0);
+    const double norm = adamw_step(&f.a, f.list, f.n, &f.params, &f.grads, 0);
     const double half = (double)f.params.n / 2;
     assert_int_equal(f.params.n % 2, 0);
     assert_near(norm, sqrt(half * 25), 1e-5);
-    for (int t = 0; t < n; t++) {
-        const bool norms = list[t].rank == 1, embedding = t == 0;
-        assert_int_equal(list[t].decays, !norms && !embedding);
-        for (int i = 0; i < list[t].rows * list[t].cols; i++) {
-            const size_t at = (size_t)(list[t].at - f.params.all) + (size_t)i;
-            const double kept = list[t].decays ? 0.95 : 1, sign = at % 2 ? -1 : 1;
+    for (int t = 0; t < f.n; t++) {
+        const bool norms = f.list[t].rank == 1, embedding = t == 0;
+        assert_int_equal(f.list[t].decays, !norms && !embedding);
+        for (int i = 0; i < f.list[t].rows * f.list[t].cols; i++) {
+            const size_t at = (size_t)(f.list[t].at - f.params.all) + (size_t)i;
+            const double kept = f.list[t].decays ? 0.95 : 1, sign = at % 2 ? -1 : 1;
             assert_near((double)f.params.all[at], kept - 0.1 * sign, 1e-6);
         }
     }
@@ -78,7 +79,7 @@ static void clipping_scales_all_gradients_alike(void **state)
 {
     (void)state;
     fixture f = new_fixture(1);
-    const double norm = adamw_step(&f.a, &shape, &f.params, &f.grads, 0);
+    const double norm = adamw_step(&f.a, f.list, f.n, &f.params, &f.grads, 0);
     double squares = 0; /* the first moment is a tenth of the clipped gradient */
     for (size_t i = 0; i < f.params.n; i++) squares += 100 * (double)f.a.m[i] * (double)f.a.m[i];
     assert_true(norm > 1);
