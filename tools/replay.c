@@ -175,6 +175,21 @@ static void prefer_isa(call_record *r)
         if (strcmp(*isa, r->isa) == 0) r->line->isa = *isa;
 }
 
+/* Dropout draws again what it drew: the context's generator as it was. Older records have none. */
+static void set_generator(const call_record *r, fattn_context *context)
+{
+    uint8_t state[FATTN_GENERATOR_STATE];
+    unsigned long long pair[2];
+    char end;
+    char *text = record_text(r, "generator");
+    if (text && sscanf(text, "%llu,%llu%c", &pair[0], &pair[1], &end) == 2) {
+        for (int i = 0; i < FATTN_GENERATOR_STATE; i++)
+            state[i] = (uint8_t)(pair[i / 8] >> i % 8 * 8);
+        fattn_generator_set_state(context, state);
+    }
+    free(text);
+}
+
 static int replay(const cli_values *values, call_record *r)
 {
     fattn_context *context = NULL;
@@ -188,6 +203,7 @@ static int replay(const cli_values *values, call_record *r)
         for (int i = 0; i < r->n_outputs; i++)
             if (r->outputs[i].tensor->field->kind == FATTN_FIELD_TENSOR_OUT)
                 complement(&r->outputs[i]);
+        set_generator(r, context);
         verdict v = {.status = fattn_status_name(r->line->op->call(context, r->line->args))};
         compare(r, &v);
         print(values, r, &v, fattn_context_isa(context));

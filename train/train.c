@@ -313,7 +313,8 @@ train_code train_run(const train_options *o, train_report *report, char *error, 
     report->train_tokens = r.corpus.n_tokens;
     report->held_bytes = r.corpus.n - r.corpus.split;
     if (code == TRAIN_OK) code = all_steps(&r);
-    if (r.csv && fclose(r.csv) != 0 && code == TRAIN_OK) code = fail(&r, TRAIN_FAIL, "csv: cannot be written");
+    if (r.csv && fclose(r.csv) != 0 && code == TRAIN_OK)
+        code = fail(&r, TRAIN_FAIL, "csv: cannot be written");
     llama_free(r.model);
     bpe_free(r.tokenizer);
     corpus_free(&r.corpus);

@@ -36,6 +36,14 @@ void generator_draw(fattn_generator *g, uint64_t *seed, uint64_t *offset)
     unlock(g);
 }
 
+void generator_peek(fattn_generator *g, uint64_t *seed, uint64_t *offset)
+{
+    lock(g);
+    *seed = g->seed;
+    *offset = g->offset;
+    unlock(g);
+}
+
 static void set(fattn_generator *g, uint64_t seed, uint64_t offset)
 {
     lock(g);
@@ -78,11 +86,9 @@ fattn_status fattn_generator_get_state(fattn_context *context, uint8_t state[FAT
 {
     REQUIRE(state, FATTN_E_ARG, "state: is NULL; pass %d bytes, seed and offset",
             FATTN_GENERATOR_STATE);
+    uint64_t seed, offset;
     TRY(context_resolve(&context));
-    fattn_generator *g = &context->generator;
-    lock(g);
-    const uint64_t seed = g->seed, offset = g->offset;
-    unlock(g);
+    generator_peek(&context->generator, &seed, &offset);
     put_number(state, seed);
     put_number(state + 8, offset);
     return FATTN_OK;

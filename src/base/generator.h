@@ -15,5 +15,7 @@ typedef struct fattn_generator {
 
 /* The pair that a call uses; the next one gets an offset larger by 12 (spec fusion-attention 8.4). */
 void generator_draw(fattn_generator *generator, uint64_t *seed, uint64_t *offset);
+/* The pair that the next call will use. */
+void generator_peek(fattn_generator *generator, uint64_t *seed, uint64_t *offset);
 
 #endif

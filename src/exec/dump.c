@@ -146,8 +146,11 @@ static bool compose(const fattn_dump *d, fattn_text *text, bool finished, int64_
              "\",\"operator\":\"%s\",\"line\":\"",
              d->op->name);
     if (!add_line(text, d)) return false;
-    text_add(text, "\",\"isa\":\"%s\",\"threads\":\"%d\",\"compute\":\"f32\",\"status\":\"%s\"",
-             isa_name(d->context->isa), d->context->threads, d->status);
+    text_add(text, "\",\"isa\":\"%s\",\"threads\":\"%d\",\"compute\":\"f32\"",
+             isa_name(d->context->isa), d->context->threads);
+    text_add(text, ",\"generator\":\"%llu,%llu\"", (unsigned long long)d->seed,
+             (unsigned long long)d->offset);
+    text_add(text, ",\"status\":\"%s\"", d->status);
     text_add(text, ",\"us\":\"%lld.%lld\"", (long long)(d->ns / 1000),
              (long long)(d->ns / 100 % 10));
     add_numbers(text, d, finished);
@@ -299,6 +302,7 @@ void dump_begin(fattn_dump *d, fattn_context *context, const fattn_operator *op,
                       .tensors = tensors,
                       .file = -1,
                       .status = "unfinished"};
+    generator_peek(&context->generator, &d->seed, &d->offset);
     d->file = create(d, path, sizeof path);
     errno = d->file < 0 ? errno : 0;
     if (d->file >= 0 && begin(d)) return;

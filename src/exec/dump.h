@@ -18,6 +18,7 @@ typedef struct fattn_dump {
     int64_t outputs_at;  /* offset of the outputs in the file */
     const char *status;  /* "unfinished" until the end: the file of a call that never came back */
     int64_t ns;
+    uint64_t seed, offset; /* of the context's generator before the call */
 } fattn_dump;
 
 /* Makes the file and writes the inputs; without `tensors` the line and the status are all there is.

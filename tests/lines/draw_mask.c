@@ -80,7 +80,7 @@ static void put_packed_mask(drawing *g, const char *dtype)
         kv_max = g->kv_len[i] > kv_max ? g->kv_len[i] : kv_max;
         q_sum += g->q_len[i], kv_sum += g->kv_len[i];
     }
-    const bool differ = q_max != q_sum || kv_max != kv_sum, whole = differ && chance(g, 60);
+    const bool differ = q_max != q_sum || kv_max != kv_sum, whole = differ && chance(g, 75);
     put(g, " atten_mask=%s[%lld,%lld]", dtype, (long long)(whole ? q_sum : q_max),
         (long long)(whole ? kv_sum : kv_max));
     feature(g, whole ? "mask T x T" : "mask of packed");

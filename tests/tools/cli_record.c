@@ -79,6 +79,7 @@ static fattn_status record(const char *text)
     context->log = false;
     context->record = RECORD_DUMP;
     context->dump_dir = "rec";
+    fattn_generator_seed(context, 2024); /* not that of a new context */
     clear();
     fattn_status status = line_outputs(line, context);
     status = line->op->call(context, line->args); /* an illegal call is recorded, too */
@@ -99,12 +100,28 @@ static void every_operator_has_the_same_bits(void **state)
     assert_true(legal >= CORNERS - 3); /* the illegal ones are meant to be */
 }
 
+static void dropout_draws_the_same_again(void **state)
+{
+    (void)state;
+    if (!safetensors_available()) skip();
+    static const char *const lines[] = {
+        "fusion_attention input_layout=BNSD head_num=2 query=f32[1,2,40,16] key=f32[1,2,40,16] "
+        "value=f32[1,2,40,16] keep_prob=0.5",
+        "dropout_gen_mask sizes=100 p=0.5 draw=1",
+    };
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(record(lines[i]), FATTN_OK);
+        replay_all(lines[i], 1);
+    }
+}
+
 static void random_calls_have_the_same_bits(void **state)
 {
     (void)state;
     if (!safetensors_available()) skip();
-    static const char *const ops[] = {"fusion_attention", "prompt_flash_attention",
-                                      "incre_flash_attention", "fused_infer_attention_score",
+    static const char *const ops[] = {"fusion_attention",       "fusion_attention_grad",
+                                      "prompt_flash_attention", "incre_flash_attention",
+                                      "fused_infer_attention_score",
                                       "fused_infer_attention_score_v2"};
     static random_line line;
     for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++)
@@ -394,6 +411,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_operator_has_the_same_bits),
+        cmocka_unit_test(dropout_draws_the_same_again),
         cmocka_unit_test(random_calls_have_the_same_bits),
         cmocka_unit_test(runs_of_a_plan_are_recorded),
         cmocka_unit_test(other_bits_are_found),
