@@ -8,7 +8,7 @@ if [ $# -ne 2 ]; then
 fi
 fattn=$1
 mkdir -p "$2"
-for suite in guide prefill decode serving call; do
+for suite in guide prefill decode serving call backward; do
     for dtype in f32 f16 bf16; do
         echo "$suite $dtype" >&2
         "$fattn" bench --suite "$suite" --dtype "$dtype" --json > "$2/$suite-$dtype.json"
