@@ -77,6 +77,10 @@ int64_t io_get_int(const void *data, fattn_dtype dtype, int64_t at)
     case FATTN_I8:
         return ((const int8_t *)data)[at];
     case FATTN_U8:
+    case FATTN_E2M1:
+    case FATTN_E1M2:
+    case FATTN_E8M0:
+    case FATTN_HIF8:
         return ((const uint8_t *)data)[at];
     case FATTN_BOOL:
         return ((const uint8_t *)data)[at] != 0;
@@ -104,6 +108,10 @@ void io_set_int(void *data, fattn_dtype dtype, int64_t at, int64_t value)
         ((int8_t *)data)[at] = (int8_t)clamp(value, INT8_MIN, INT8_MAX);
         break;
     case FATTN_U8:
+    case FATTN_E2M1:
+    case FATTN_E1M2:
+    case FATTN_E8M0:
+    case FATTN_HIF8:
         ((uint8_t *)data)[at] = (uint8_t)clamp(value, 0, UINT8_MAX);
         break;
     case FATTN_BOOL:

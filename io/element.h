@@ -6,7 +6,8 @@
 
 #include "fattn/types.h"
 
-/* `at` counts elements from data. I4 counts containers and is read as their int32. */
+/* `at` counts elements from data. I4 counts containers and is read as their int32; E2M1, E1M2, E8M0 and HIF8
+ * are read as bytes. */
 double io_get(const void *data, fattn_dtype dtype, int64_t at);
 void io_set(void *data, fattn_dtype dtype, int64_t at, double value);
 

@@ -129,11 +129,18 @@ static void fill_random(const fattn_tensor *t, uint64_t stream, int64_t count, d
     }
 }
 
-/* Integers that nobody gave a meaning. */
+/* Integers that nobody gave a meaning; quantised numbers use all their codes. */
 static void fill_integers(const fattn_tensor *t, uint64_t stream, int64_t count)
 {
-    for (int64_t i = 0; i < count; i++)
-        io_set_int(t->data, t->dtype, io_offset(t, i), line_below(stream, (uint64_t)i, 100));
+    for (int64_t i = 0; i < count; i++) {
+        const uint64_t bits = line_random(stream, (uint64_t)i);
+        const int64_t value = t->dtype == FATTN_I4   ? (int32_t)(uint32_t)bits
+                              : t->dtype == FATTN_I8 ? (int8_t)(uint8_t)bits
+                              : t->dtype == FATTN_E2M1 || t->dtype == FATTN_E1M2
+                                  ? (int64_t)(bits & 255)
+                                  : line_below(stream, (uint64_t)i, 100);
+        io_set_int(t->data, t->dtype, io_offset(t, i), value);
+    }
 }
 
 static void fill_values(const fattn_tensor *t, int fill, uint64_t stream, int64_t count)

@@ -182,10 +182,64 @@ static bool fill_bits(const problem_line *line, line_tensor *tensor)
     return true;
 }
 
+/* Scales of quantised calls: `least` up to twice that; powers of two near it in e8m0. */
+static bool fill_scales(const problem_line *line, line_tensor *tensor, double least)
+{
+    const fattn_tensor *t = &tensor->t;
+    const uint64_t stream = stream_of(line, tensor->field->name);
+    const int64_t bias = 127 + ilogb(least);
+    for (int64_t i = 0; i < count_of(tensor); i++) {
+        const uint64_t bits = line_random(stream, (uint64_t)i);
+        if (t->dtype == FATTN_E8M0 || t->dtype == FATTN_U8)
+            set(tensor, i, bias + (int64_t)(bits % 3) - 1);
+        else
+            io_set(t->data, t->dtype, io_offset(t, i), least * (1 + (double)(bits >> 11) * 0x1p-53));
+    }
+    return true;
+}
+
+static bool fill_cache_scales(const problem_line *line, line_tensor *tensor)
+{
+    return fill_scales(line, tensor, 1.0 / 64);
+}
+
+static bool fill_score_scale(const problem_line *line, line_tensor *tensor)
+{
+    return tensor->t.dtype == FATTN_F32 && fill_scales(line, tensor, 1.0 / 4096);
+}
+
+static bool fill_weight_scale(const problem_line *line, line_tensor *tensor)
+{
+    return fill_scales(line, tensor, 127);
+}
+
+static bool fill_sum_scale(const problem_line *line, line_tensor *tensor)
+{
+    return tensor->t.dtype == FATTN_F32 && fill_scales(line, tensor, 1.0 / 16384);
+}
+
+static bool fill_out_scale(const problem_line *line, line_tensor *tensor)
+{
+    return fill_scales(line, tensor, 32);
+}
+
 static const struct {
     const char *name;
     bool (*fill)(const problem_line *line, line_tensor *tensor);
 } specials[] = {
+    {"antiquant_scale", fill_cache_scales},
+    {"key_antiquant_scale", fill_cache_scales},
+    {"value_antiquant_scale", fill_cache_scales},
+    {"dequant_scale_query", fill_cache_scales},
+    {"dequant_scale_key", fill_cache_scales},
+    {"dequant_scale_value", fill_cache_scales},
+    {"dequant_scale1", fill_score_scale},
+    {"deq_scale1", fill_score_scale},
+    {"quant_scale1", fill_weight_scale},
+    {"dequant_scale2", fill_sum_scale},
+    {"deq_scale2", fill_sum_scale},
+    {"quant_scale2", fill_out_scale},
+    {"quant_scale_out", fill_out_scale},
     {"block_table", fill_block_table},     {"block_tables", fill_block_table},
     {"seq_lens", fill_seq_lens},           {"input_tokens", fill_tokens},
     {"spec_token", fill_tokens},           {"input_positions", fill_positions},

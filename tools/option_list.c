@@ -105,7 +105,6 @@ static const char *help_of(option_list *list, const fattn_field *field)
 {
     const char *standard = default_of(list, field), *note = "";
     if (field->flags & FATTN_FIELD_REQUIRED) note = " (required)";
-    if (field->flags & FATTN_FIELD_UNSUPPORTED) note = " (not in this version)";
     if (field->flags & FATTN_FIELD_IGNORED) note = " (ignored)";
     return standard ? text(list, "%s%s%s", field->help, standard, note) : NULL;
 }

@@ -236,6 +236,14 @@ FATTN_DECLARE_OPERATOR(dropout_gen_mask)
  * extent 1, or flat. With the flag off its shape is [1] and it becomes 0; any other tensor given
  * then is left alone. */
 
+/* Quantised calls (spec inference 4; docs/quantisation.md). Keys and values of i8, i4 (also i32: eight
+ * columns each), e4m3, e5m2, e2m1, e1m2 beside a float query mean (x + offset) * scale. Scales are f32, f16 or
+ * bf16, offsets have the shape of their scales; by mode: 0 [1], [Nkv,D] or [Nkv*D]; 1 [B,>=S]; 2 [Nkv];
+ * 3 [B,Nkv,>=S]; 4 [blocks,rows]; 5 [blocks,Nkv,rows]; 6 [1,B,Nkv,>=S,D/32] e8m0. Combined: a first axis of
+ * key, value; modes 0 and 1. An int8 query takes three scales of one number and gives f16. An output scale makes
+ * the output i8: round(out * scale + offset), halves to even, saturated. E_ARG where a scale is missing or goes
+ * with nothing, E_SHAPE and E_DTYPE where it does not fit; hif8 is E_UNSUPPORTED. */
+
 /* prompt_flash_attention — prefill (npu_prompt_flash_attention; spec inference 6). SH and NSD hold
  * one sequence: a length list has one entry, rows behind it are padding; many sequences are TND. */
 typedef struct fattn_prompt_flash_attention_args {
@@ -246,14 +254,14 @@ typedef struct fattn_prompt_flash_attention_args {
     const fattn_tensor
         *pse_shift; /* [1|B, 1|N, >=Sq, >=Skv], query's dtype; added after the scale */
     fattn_int_array actual_seq_lengths; /* queries per batch entry; TND: cumulative */
-    const fattn_tensor *deq_scale1, *quant_scale1, *deq_scale2; /* UNSUPPORTED in this version */
-    const fattn_tensor *quant_scale2, *quant_offset2;           /* UNSUPPORTED in this version */
-    int64_t num_heads;                                          /* 1; 0 = from the layout */
-    double scale_value;                                         /* 1.0 */
-    int64_t pre_tokens;                                         /* 2147483647 */
-    int64_t next_tokens;                                        /* 0 */
-    const char *input_layout;                                   /* "BSH" */
-    int64_t num_key_value_heads;                                /* 0 = num_heads */
+    const fattn_tensor *deq_scale1, *quant_scale1, *deq_scale2; /* int8 query; one number each */
+    const fattn_tensor *quant_scale2, *quant_offset2; /* int8 output; [1] or a number per column */
+    int64_t num_heads;                                /* 1; 0 = from the layout */
+    double scale_value;                               /* 1.0 */
+    int64_t pre_tokens;                               /* 2147483647 */
+    int64_t next_tokens;                              /* 0 */
+    const char *input_layout;                         /* "BSH" */
+    int64_t num_key_value_heads;                      /* 0 = num_heads */
     fattn_int_array actual_seq_lengths_kv;
     int64_t
         sparse_mode; /* 0..4; 10..14: 0..4 with inner_precise 0 (strict: fp16 scores unrounded) */
@@ -271,10 +279,11 @@ typedef struct fattn_incre_flash_attention_args {
     const fattn_tensor *atten_mask;     /* [1|B, .., >= longest valid length], nonzero = masked */
     const fattn_tensor *pse_shift;      /* [1|B, 1|N, 1, >=S] */
     fattn_int_array actual_seq_lengths; /* keys per batch */
-    const fattn_tensor *antiquant_scale, *antiquant_offset; /* UNSUPPORTED in this version */
+    const fattn_tensor *antiquant_scale, *antiquant_offset; /* of quantised keys (row 0), values */
     const fattn_tensor *block_table;                        /* i32 or i64 [B, M] */
-    const fattn_tensor *dequant_scale1, *quant_scale1, *dequant_scale2; /* UNSUPPORTED */
-    const fattn_tensor *quant_scale2, *quant_offset2;                   /* UNSUPPORTED */
+    const fattn_tensor *dequant_scale1; /* scale of int8 keys and values that have no other */
+    const fattn_tensor *quant_scale1, *dequant_scale2; /* NULL: they go with an int8 query */
+    const fattn_tensor *quant_scale2, *quant_offset2; /* int8 output; [1] or a number per column */
     const fattn_tensor
         *kv_padding_size;     /* i64 [1]: rows behind the keys; see fused_infer_attention_score */
     int64_t num_heads;        /* 1; 0 = from the layout */
@@ -311,12 +320,12 @@ typedef struct fattn_fused_infer_attention_score_args {
         value_list; /* instead of key and value: one tensor per batch entry */
     const fattn_tensor *pse_shift, *atten_mask;
     fattn_int_array actual_seq_lengths, actual_seq_lengths_kv;
-    const fattn_tensor *dequant_scale1, *quant_scale1, *dequant_scale2; /* UNSUPPORTED */
-    const fattn_tensor *quant_scale2, *quant_offset2;                   /* UNSUPPORTED */
-    const fattn_tensor *antiquant_scale, *antiquant_offset;             /* UNSUPPORTED */
-    const fattn_tensor *key_antiquant_scale, *key_antiquant_offset;     /* UNSUPPORTED */
-    const fattn_tensor *value_antiquant_scale, *value_antiquant_offset; /* UNSUPPORTED */
-    const fattn_tensor *block_table;                                    /* i32 or i64 [B, M] */
+    const fattn_tensor *dequant_scale1, *quant_scale1, *dequant_scale2; /* int8 query */
+    const fattn_tensor *quant_scale2, *quant_offset2; /* int8 output; [1] or a number per column */
+    const fattn_tensor *antiquant_scale, *antiquant_offset; /* of quantised keys (row 0), values */
+    const fattn_tensor *key_antiquant_scale, *key_antiquant_offset; /* or of each by itself */
+    const fattn_tensor *value_antiquant_scale, *value_antiquant_offset;
+    const fattn_tensor *block_table;                          /* i32 or i64 [B, M] */
     const fattn_tensor *query_padding_size, *kv_padding_size; /* i64, one element: left padding */
     const fattn_tensor *key_shared_prefix, *value_shared_prefix; /* key's layout, batch 1 */
     fattn_int_array actual_shared_prefix_len;     /* one entry; absent = all of the prefix */
@@ -330,7 +339,7 @@ typedef struct fattn_fused_infer_attention_score_args {
     int64_t sparse_mode;                          /* 0..4 */
     int64_t inner_precise;                        /* 0 */
     int64_t block_size;                           /* 0 */
-    int64_t antiquant_mode, key_antiquant_mode, value_antiquant_mode; /* 0; else UNSUPPORTED */
+    int64_t antiquant_mode, key_antiquant_mode, value_antiquant_mode; /* 0; how scales go with keys */
     bool softmax_lse_flag;                                            /* false */
     /* outputs */
     const fattn_tensor *attention_out, *softmax_lse;
@@ -357,11 +366,11 @@ typedef struct fattn_fused_infer_attention_score_v2_args {
     const fattn_tensor *pse_shift, *atten_mask;
     fattn_int_array actual_seq_qlen, actual_seq_kvlen;
     const fattn_tensor *block_table;                                /* i32 or i64 [B, M] */
-    const fattn_tensor *dequant_scale_query;                        /* UNSUPPORTED */
-    const fattn_tensor *dequant_scale_key, *dequant_offset_key;     /* UNSUPPORTED */
-    const fattn_tensor *dequant_scale_value, *dequant_offset_value; /* UNSUPPORTED */
+    const fattn_tensor *dequant_scale_query; /* f32, query less its columns: a quantised query */
+    const fattn_tensor *dequant_scale_key, *dequant_offset_key;     /* of quantised keys */
+    const fattn_tensor *dequant_scale_value, *dequant_offset_value; /* and values */
     const fattn_tensor *dequant_scale_key_rope;             /* documented "ignored" (reserved) */
-    const fattn_tensor *quant_scale_out, *quant_offset_out; /* UNSUPPORTED */
+    const fattn_tensor *quant_scale_out, *quant_offset_out; /* 8-bit output */
     const fattn_tensor *quant_scale_p;                      /* documented "ignored" (reserved) */
     const fattn_tensor
         *learnable_sink;         /* bf16 [N] (also f32): a logit per query head without a value */
@@ -372,10 +381,11 @@ typedef struct fattn_fused_infer_attention_score_v2_args {
     const char *input_layout;                                   /* "BSH" */
     int64_t sparse_mode;                                        /* 0..4, 9 */
     int64_t block_size;                                         /* 0 */
-    int64_t query_quant_mode, key_quant_mode, value_quant_mode; /* 0; else UNSUPPORTED */
+    int64_t query_quant_mode;                                   /* 0; 3 with a quantised query */
+    int64_t key_quant_mode, value_quant_mode;                   /* 0; how scales go with keys */
     int64_t inner_precise;                                      /* 0 */
     bool return_softmax_lse;                                    /* false */
-    int64_t out_dtype; /* -1; the type code of a quantised output: else UNSUPPORTED */
+    int64_t out_dtype; /* -1; 1 i8, 23 e5m2, 24 e4m3 with quant_scale_out; 5 f16, 15 bf16 */
     /* outputs */
     const fattn_tensor *attention_out, *softmax_lse;
 } fattn_fused_infer_attention_score_v2_args;

@@ -27,9 +27,8 @@ typedef enum fattn_field_kind {
 
 typedef enum fattn_field_flag {
     FATTN_FIELD_REQUIRED = 1,
-    FATTN_FIELD_IGNORED = 2,     /* accepted, never changes anything; documented */
-    FATTN_FIELD_UNSUPPORTED = 4, /* any non-default value is refused in this version */
-    FATTN_FIELD_HEADS = 8,       /* a head count that the layout may supply */
+    FATTN_FIELD_IGNORED = 2, /* accepted, never changes anything; documented */
+    FATTN_FIELD_HEADS = 8,   /* a head count that the layout may supply */
     FATTN_FIELD_HOST =
         16, /* a tensor of one number that is read with the shapes: a plan keeps its value */
     FATTN_FIELD_BY_FLAG =

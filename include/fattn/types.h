@@ -40,10 +40,15 @@ typedef enum fattn_dtype {
     FATTN_I4 = 10,  /* eight packed in an int32, lowest nibble first */
     FATTN_E4M3 = 11,
     FATTN_E5M2 = 12,
-    FATTN_DTYPE_COUNT = 13
+    FATTN_E2M1 = 13, /* fp4, two packed in a byte, the low nibble first */
+    FATTN_E1M2 = 14, /* the same with one exponent bit */
+    FATTN_E8M0 = 15, /* 2^(byte - 127), 255 = NaN: scales only */
+    FATTN_HIF8 = 16, /* has a name and a size; nothing computes with it */
+    FATTN_DTYPE_COUNT = 17
 } fattn_dtype;
 
-/* Bytes of one container element of `dtype` (I4: its int32 container); 0 for an unknown dtype. */
+/* Bytes of one container element of `dtype` (I4: its int32, E2M1 and E1M2: their byte); 0 for an
+ * unknown dtype. */
 FATTN_API size_t fattn_dtype_size(fattn_dtype dtype);
 
 /* Short name ("f16"), as problem lines and the command line spell it; "?" for an unknown dtype. */
@@ -54,7 +59,8 @@ FATTN_API fattn_dtype fattn_dtype_from_name(const char *name);
 
 enum { FATTN_MAX_RANK = 8 };
 
-/* A strided view of memory that the caller owns. Strides count elements, may be 0 (broadcast) or
+/* A strided view of memory that the caller owns. Shape and strides count container elements (a row of
+ * 128 int4 columns has the extent 16); strides may be 0 (broadcast) or
  * any value for inputs; outputs must not overlap themselves. A tensor with a zero extent has no
  * elements and its data may be NULL. */
 typedef struct fattn_tensor {

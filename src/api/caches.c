@@ -36,19 +36,11 @@ static const char *cache_letters(fattn_context *context, const fattn_inputs *in,
     return letters;
 }
 
-/* letters NULL = NZ. */
-static fattn_status read_one(fattn_axes *axes, const char *letters, const fattn_tensor *cache,
-                             int64_t heads, const char *name)
-{
-    return letters ? layout_read(axes, letters, cache, heads, name)
-                   : layout_read_nz(axes, cache, name);
-}
-
 static fattn_status read_heads(fattn_inputs *in, const char *letters)
 {
     const fattn_tensor *k = in->key;
     char key[TEXT_SIZE];
-    const int64_t h = letters && strcmp(letters, "BSH") == 0 ? k->shape[2] : 0;
+    const int64_t h = letters && strcmp(letters, "BSH") == 0 ? keys_columns(in, k->shape[2]) : 0;
     const int n_axis = letters && strcmp(letters, "BSND") == 0 ? 2 : 1;
     tensor_print(k, key, sizeof key);
     in->n_kv_heads = keys_heads(in, h ? 0 : k->shape[n_axis], h);
@@ -64,7 +56,8 @@ static fattn_status read_rope_cache(fattn_inputs *in, const char *letters)
     REQUIRE(in->key_rope->rank == in->key->rank, FATTN_E_SHAPE,
             "key_rope: %s; with block_table it is a cache of the same rank as key, %d",
             tensor_print(in->key_rope, shape, sizeof shape), (int)in->key->rank);
-    TRY(read_one(&in->k_rope, letters, in->key_rope, in->n_kv_heads, "key_rope"));
+    TRY(letters ? layout_read(&in->k_rope, letters, in->key_rope, in->n_kv_heads, "key_rope")
+                : layout_read_nz(&in->k_rope, in->key_rope, "key_rope"));
     return rope_check(in);
 }
 
@@ -92,8 +85,8 @@ fattn_status cache_read(fattn_context *context, fattn_inputs *in, int64_t block_
             shape);
     const char *letters = cache_letters(context, in, block_size);
     TRY(read_heads(in, letters));
-    TRY(read_one(&in->k, letters, k, in->n_kv_heads, "key"));
-    TRY(read_one(&in->v, letters, in->value, in->n_kv_heads, "value"));
+    TRY(keys_axes(in, &in->k, letters, k, "key"));
+    TRY(keys_axes(in, &in->v, letters, in->value, "value"));
     TRY(keys_check(in));
     TRY(read_rope_cache(in, letters));
     TRY(check_block_size(in, block_size));

@@ -32,6 +32,14 @@ static infer_args normal_form(const fattn_incre_flash_attention_args *a)
         .next_default = INT32_MAX,
         .inner_precise = a->inner_precise,
         .block_size = a->block_size,
+        .quant = {.both_scale = {"antiquant_scale", a->antiquant_scale},
+                  .both_offset = {"antiquant_offset", a->antiquant_offset},
+                  .score_scale = {"dequant_scale1", a->dequant_scale1},
+                  .p_scale = {"quant_scale1", a->quant_scale1},
+                  .out_factor = {"dequant_scale2", a->dequant_scale2},
+                  .out_scale = {"quant_scale2", a->quant_scale2},
+                  .out_offset = {"quant_offset2", a->quant_offset2},
+                  .out_dtype = -1},
         .attention_out = a->attention_out,
     };
 }

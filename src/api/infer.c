@@ -68,7 +68,7 @@ static fattn_status check_given(const infer_args *a)
 static fattn_status read_keys(infer_call *call)
 {
     const infer_args *a = call->args;
-    TRY(inputs_dtypes(&call->in)); /* before shapes: quantised caches have other ones */
+    TRY(infer_dtypes(call)); /* before shapes: packed dtypes have other ones */
     TRY(inputs_read_keys(&call->in));
     if (call->in.paged) TRY(cache_read(call->context, &call->in, a->block_size));
     REQUIRE(a->route != ROUTE_DECODE || call->in.q.s == 1, FATTN_E_SHAPE,
@@ -133,8 +133,7 @@ static bool rounds_scores(const infer_call *call)
 fattn_status infer_refused(const fattn_context *context, const fattn_operator *op, const void *args,
                            fattn_status status)
 {
-    if (context->strict && status == FATTN_E_UNSUPPORTED)
-        status = infer_not_quantised(op, args, status);
+    (void)op, (void)args;
     return strict_refused(&strict_infer, context, status);
 }
 
@@ -143,6 +142,7 @@ static fattn_status read_rest(infer_call *call, fattn_arena *arena, fattn_proble
 {
     TRY(check_inner_precise(call));
     TRY(infer_lengths(call, arena, problem));
+    TRY(infer_quant(call, problem));
     problem->round_scores_f16 = rounds_scores(call);
     TRY(infer_mask(call, problem));
     TRY(infer_bias(call, problem));
@@ -172,6 +172,7 @@ fattn_status infer_translate(fattn_context *context, const infer_args *args, fat
     problem->scale = a.scale;
     if (!call.empty) TRY(read_rest(&call, arena, problem));
     TRY(inputs_fill(&call.in, arena, problem));
+    TRY(infer_check_out(&a));
     TRY(output_fill(&call.in, a.attention_out, any_shape, problem));
     return infer_rows(&call, arena, problem);
 }
@@ -212,4 +213,5 @@ void infer_bind(const infer_args *args, fattn_ptrs *ptrs)
         .out = data_of(a->attention_out),
         .lse = a->want_lse ? data_of(a->softmax_lse) : NULL,
     };
+    infer_quant_bind(a, ptrs);
 }

@@ -5,6 +5,7 @@
 #ifndef FATTN_API_INFER_H
 #define FATTN_API_INFER_H
 
+#include "api/infer_quant.h"
 #include "api/inputs.h"
 #include "api/lengths.h"
 #include "fattn/operators.h"
@@ -39,6 +40,7 @@ typedef struct infer_args {
     int64_t sparse_mode, inner_precise, block_size;
     bool tree_mask; /* sparse_mode 9 exists */
     bool want_lse;
+    infer_quant_args quant;
     const fattn_tensor *attention_out, *softmax_lse;
 } infer_args;
 
@@ -50,6 +52,8 @@ typedef struct infer_call {
     bool one_row; /* one query row, not packed: without rope, modes 2 and 3 let it see every key */
     bool decode;  /* the device's decode branch for one row without rope: sparse parameters are
                      ignored */
+    infer_quant_kind quant;
+    infer_antiquant antiquant[SIDES]; /* quant: KV, GUIDE, and of MLA the value's */
     bool mla;     /* the device's decode branch for D = 512 with rope parts */
     int64_t n_batch;
     int64_t kv_room; /* keys of its own a sequence may have: Skv, or columns of the block table *
@@ -99,6 +103,14 @@ void infer_no_lse(const fattn_tensor *lse);
  * and value. */
 bool infer_no_query(const infer_args *args);
 fattn_status infer_read_empty(infer_call *call);
+
+/* infer_quant.c: dtypes of all operands and of the result, then the scales. */
+fattn_status infer_dtypes(infer_call *call);
+fattn_status infer_quant(infer_call *call, fattn_problem *problem);
+fattn_dtype infer_out_dtype(const infer_args *args);
+/* attention_out is quantised where there is an output scale. */
+fattn_status infer_check_out(const infer_args *args);
+void infer_quant_bind(const infer_args *args, fattn_ptrs *ptrs);
 
 /* infer_lengths.c: lengths in all forms, block table, left padding, shared prefix. */
 fattn_status infer_lengths(infer_call *call, fattn_arena *arena, fattn_problem *problem);

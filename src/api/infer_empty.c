@@ -8,6 +8,7 @@
 #include "api/infer.h"
 #include "base/error.h"
 #include "base/mutant.h"
+#include "core/element.h"
 #include "core/layout.h"
 
 bool infer_no_query(const infer_args *args) { return tensor_elements(args->query) == 0; }
@@ -34,8 +35,10 @@ static int64_t value_columns(const fattn_inputs *in)
 fattn_status infer_read_empty(infer_call *call)
 {
     fattn_inputs *in = &call->in;
-    const fattn_inputs query = {.query = in->query};
-    TRY(inputs_dtypes(&query));
+    fattn_inputs query = {.query = in->query};
+    in->out_dtype = infer_out_dtype(call->args);
+    in->kv_dtype = in->query->dtype;
+    if (!element_is_quantised(in->query->dtype)) TRY(inputs_dtypes(&query));
     in->k = in->v = in->q;
     in->v.d = MUTANT(141, value_columns(in), in->q.d);
     in->n_kv_heads = in->n_heads;

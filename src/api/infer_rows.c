@@ -122,6 +122,7 @@ static void add_entry(infer_call *call, const fattn_tensor *lse, int64_t b, fatt
                      .q_len = call->q.length[b],
                      .kv_row0 = infer_kv_start(call, b),
                      .kv_len = i64_add_sat(call->shared_len, call->kv.length[b])};
+    seq.scale_row0 = call->in.packed ? 0 : seq.kv_row0; /* rows of per-key scales: spec 4.4 */
     infer_mask_seq(call, b, &seq);
     infer_bias_seq(call, b, &seq);
     if (!call->in.packed) add_pad(call, lse, b, 0, first, problem);

@@ -197,10 +197,11 @@ fattn_status keys_check(const fattn_inputs *in)
     return FATTN_OK;
 }
 
-/* Extent of the H axis, the last one; 0 when the letters have none. */
-static int64_t h_extent(const char *letters, const fattn_tensor *tensor)
+/* Columns of key's H axis, the last one; 0 when the letters have none. */
+static int64_t h_extent(const fattn_inputs *in)
 {
-    return has_head_axis(letters) ? 0 : tensor->shape[tensor->rank - 1];
+    const bool none = has_head_axis(in->letters);
+    return none ? 0 : keys_columns(in, in->key->shape[in->key->rank - 1]);
 }
 
 static fattn_status read_pair(fattn_inputs *in)
@@ -211,7 +212,7 @@ static fattn_status read_pair(fattn_inputs *in)
     REQUIRE(in->key->rank == (int)strlen(letters), FATTN_E_SHAPE,
             "key: %s has rank %d, %s needs %d", key, (int)in->key->rank, letters,
             (int)strlen(letters));
-    const int64_t h = h_extent(letters, in->key);
+    const int64_t h = h_extent(in);
     in->n_kv_heads = keys_heads(in, n ? in->key->shape[n - letters] : 0, h);
     REQUIRE(n || h > 0, FATTN_E_SHAPE, "key: %s has no columns; H must be Nkv * %lld", key,
             LL(in->q.d));
@@ -220,8 +221,8 @@ static fattn_status read_pair(fattn_inputs *in)
             "key: %s: H = %lld is not %s %lld times the head dim of query, %lld", key, LL(h),
             in->kv_heads_name ? in->kv_heads_name : "Nkv =", LL(in->n_kv_heads), LL(in->q.d));
     TRY(keys_groups(in));
-    TRY(layout_read(&in->k, letters, in->key, in->n_kv_heads, "key"));
-    TRY(layout_read(&in->v, letters, in->value, in->n_kv_heads, "value"));
+    TRY(keys_axes(in, &in->k, letters, in->key, "key"));
+    TRY(keys_axes(in, &in->v, letters, in->value, "value"));
     return keys_check(in);
 }
 
@@ -252,14 +253,14 @@ static fattn_status read_listed(const fattn_inputs *in, const fattn_tensor *tens
 {
     char shape[TEXT_SIZE];
     tensor_print(tensor, shape, sizeof shape);
-    TRY(layout_read(axes, in->letters, tensor, in->n_kv_heads, name));
+    REQUIRE(tensor->dtype == in->key->dtype, FATTN_E_DTYPE,
+            "%s: entry %lld is %s; its dtype must be that of the first entry, %s", name, LL(b), shape,
+            fattn_dtype_name(in->key->dtype));
+    TRY(keys_axes(in, axes, in->letters, tensor, name));
     REQUIRE(
         axes->b == 1 && axes->n == first->n && axes->d == first->d, FATTN_E_SHAPE,
         "%s: entry %lld is %s; it must have batch 1, %lld heads and head dim %lld like the first",
         name, LL(b), shape, LL(first->n), LL(first->d));
-    REQUIRE(tensor->dtype == in->query->dtype, FATTN_E_DTYPE,
-            "%s: entry %lld is %s; its dtype must be query's, %s", name, LL(b), shape,
-            fattn_dtype_name(in->query->dtype));
     return FATTN_OK;
 }
 
@@ -297,10 +298,8 @@ fattn_status shared_read(fattn_inputs *in)
     REQUIRE(
         !in->query_rope, FATTN_E_UNSUPPORTED,
         "key_shared_prefix: there is no rope part of a prefix; leave out query_rope or the prefix");
-    TRY(layout_read(&in->k_shared, in->letters, in->key_shared, in->n_kv_heads,
-                    "key_shared_prefix"));
-    TRY(layout_read(&in->v_shared, in->letters, in->value_shared, in->n_kv_heads,
-                    "value_shared_prefix"));
+    TRY(keys_axes(in, &in->k_shared, in->letters, in->key_shared, "key_shared_prefix"));
+    TRY(keys_axes(in, &in->v_shared, in->letters, in->value_shared, "value_shared_prefix"));
     tensor_print(in->key_shared, key, sizeof key);
     tensor_print(in->value_shared, value, sizeof value);
     REQUIRE(k->b == 1 && k->n == in->n_kv_heads && k->d == in->k.d, FATTN_E_SHAPE,

@@ -35,6 +35,8 @@ typedef struct fattn_inputs {
         k_rope; /* paged: b = blocks, s = rows of a block; listed: s = the most */
     fattn_axes k_shared, v_shared;
     int64_t n_heads, n_kv_heads;
+    fattn_dtype kv_dtype;  /* of key and value: I4 where an int32 holds eight columns */
+    fattn_dtype out_dtype; /* of attention_out */
 } fattn_inputs;
 
 /* An optional tensor: NULL when absent or when it is the empty list of the vendor's faces ([0]). */
@@ -71,8 +73,14 @@ fattn_status shared_read(fattn_inputs *in);
 /* query_rope, and key_rope once in->k_rope is read. */
 fattn_status rope_check(fattn_inputs *in);
 
-/* query, key, value (and rope) share one float dtype. */
-fattn_status inputs_dtypes(const fattn_inputs *in);
+/* query, key, value (and rope) share one float dtype, which becomes that of the result. */
+fattn_status inputs_dtypes(fattn_inputs *in);
+/* Columns of key or value in `extent` elements; INT64_MAX beyond 63 bits. */
+int64_t keys_columns(const fattn_inputs *in, int64_t extent);
+/* Axes of a tensor of keys or values: layout_read(), or layout_read_nz() with letters NULL, with d in columns
+ * where kv_dtype packs several in an element. */
+fattn_status keys_axes(const fattn_inputs *in, fattn_axes *axes, const char *letters,
+                       const fattn_tensor *tensor, const char *name);
 
 /* Head counts, head dims and the input views of the problem; the strides of listed tensors go to
  * the arena. */

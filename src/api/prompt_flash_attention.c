@@ -37,6 +37,12 @@ static infer_args normal_form(const fattn_prompt_flash_attention_args *a)
         .next_default = 0,
         .sparse_mode = a->sparse_mode - (precise ? PRECISE_MODE_FIRST : 0),
         .inner_precise = !precise,
+        .quant = {.score_scale = {"deq_scale1", a->deq_scale1},
+                  .p_scale = {"quant_scale1", a->quant_scale1},
+                  .out_factor = {"deq_scale2", a->deq_scale2},
+                  .out_scale = {"quant_scale2", a->quant_scale2},
+                  .out_offset = {"quant_offset2", a->quant_offset2},
+                  .out_dtype = -1},
         .attention_out = a->attention_out,
     };
 }

@@ -40,8 +40,10 @@ strict_check_fn infer_rope_dim, infer_mla_kv_heads, infer_mla_heads, infer_mla_v
     infer_mla_rows, infer_mla_paged, infer_mla_lengths, infer_mla_mode, infer_mla_band,
     infer_rope_prefill_layout, infer_rope_prefill_dims, infer_rope_prefill_dtype;
 
-/* strict_infer_quant.c: a call refused as quantised whose query is not, in a sentence of its own;
- * else `status`. */
-fattn_status infer_not_quantised(const fattn_operator *op, const void *args, fattn_status status);
+/* strict_infer_quant.c: quantised calls. */
+strict_check_fn infer_guide_form, infer_quant_formats, infer_full_decode, infer_full_features,
+    infer_full_columns, infer_out_features, infer_out_channels, infer_out_dtype_rule,
+    infer_antiquant_dtype, infer_antiquant_pair, infer_antiquant_prefill, infer_antiquant_packed,
+    infer_antiquant_reach, infer_antiquant_features, infer_i4, infer_nz_i8, infer_mla_quant;
 
 #endif

@@ -387,6 +387,7 @@ fattn_status infer_cache_nz(const void *self)
     const infer_call *call = self;
     char shape[TEXT_SIZE];
     if (!call->in.paged || call->in.key->rank != 5) return FATTN_OK;
+    if (call->quant == QUANT_KV && call->in.kv_dtype == FATTN_I8) return FATTN_OK; /* infer_nz_i8 */
     REQUIRE(call->mla && strncmp(call->in.letters, "BNSD", 4) != 0, FATTN_E_SHAPE,
             "key: %s; the device takes a cache of rank 5 with query_rope and head dim 512 only, "
             "and not with "

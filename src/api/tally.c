@@ -19,14 +19,25 @@ static const char *const names[N_VERIFIED] = {
 /* Distance from |x| to the next representable number of the dtype. */
 static double ulp_of(fattn_dtype dtype, double x)
 {
-    const int bits = dtype == FATTN_F64   ? 53
-                     : dtype == FATTN_F32 ? 24
-                     : dtype == FATTN_F16 ? 11
-                                          : 8;
-    const int min_exponent = dtype == FATTN_F64 ? -1021 : dtype == FATTN_F16 ? -13 : -125;
-    int exponent = min_exponent;
+    static const struct {
+        int bits, min_exponent;
+    } formats[FATTN_DTYPE_COUNT] = {
+        [FATTN_F64] = {53, -1021}, [FATTN_F32] = {24, -125}, [FATTN_F16] = {11, -13},
+        [FATTN_BF16] = {8, -125},  [FATTN_E4M3] = {4, -5},   [FATTN_E5M2] = {3, -13}};
+    if (dtype == FATTN_I8) return 1.0;
+    int exponent = formats[dtype].min_exponent;
     if (x != 0 && isfinite(x)) frexp(x, &exponent);
-    return ldexp(1.0, (int)i64_max(exponent, min_exponent) - bits);
+    return ldexp(1.0, (int)i64_max(exponent, formats[dtype].min_exponent) - formats[dtype].bits);
+}
+
+/* 8 bits hold no more than their largest number, and nothing but numbers in I8. */
+static double saturated(fattn_dtype dtype, double x)
+{
+    uint64_t cell[1];
+    if (fattn_dtype_size(dtype) > 1 || (isnan(x) && dtype != FATTN_I8)) return x;
+    element_store(cell, dtype, 0, isnan(x) ? 0.0 : copysign(INFINITY, x));
+    const double limit = element_load(cell, dtype, 0);
+    return isnan(x) ? 0.0 : fabs(x) < fabs(limit) ? x : limit;
 }
 
 static bool same(double got, double exact) { return got == exact || (isnan(got) && isnan(exact)); }
@@ -83,6 +94,7 @@ void tally_rounded(tally *t, fattn_dtype dtype, element e)
 {
     const double rounded = representable(dtype, e.exact);
     const double share = dtype == FATTN_F16 || dtype == FATTN_BF16 ? 1.0 : 0.5;
+    e.exact = saturated(dtype, e.exact);
     measure(t, dtype, &e);
     e.bound = share * ulp_of(dtype, e.exact) + MUTANT(97, 2, 200) * e.bound;
     if (isinf(rounded) && !isinf(e.exact)) e.exact = rounded;

@@ -17,6 +17,7 @@
 #include "base/mutant.h"
 #include "core/mask.h"
 #include "core/element.h"
+#include "core/quant.h"
 #include "fattn/verify.h"
 #include "ref/ref.h"
 
@@ -57,6 +58,21 @@ static void judge_stats(const verify_job *job, tallies *t, const fattn_seq *seq,
                (element){at, (double)ptrs->lse[at], row->lse, row->lse_bound});
 }
 
+/* An element of attention_out: of 8 bits in their unit, with the roundings of scale and offset. */
+static element judged_out(const verify_job *job, const fattn_seq *seq, int64_t head, int64_t c,
+                          const fattn_ref_row *row, int64_t at, double got)
+{
+    const fattn_problem *p = job->p;
+    element e = {at, got, row->out[c], row->out_bound[c]};
+    if (seq->pad || !grid_present(&p->out_affine.scale)) return e;
+    const double offset = quant_out(p, job->ptrs, head, c, 0.0);
+    const double scale = quant_out(p, job->ptrs, head, c, 1.0) - offset;
+    const double unit = 0x1p-24;
+    e.exact = quant_out(p, job->ptrs, head, c, row->out[c]);
+    e.bound = e.bound * fabs(scale) + unit * (2.0 * fabs(scale * row->out[c]) + fabs(offset));
+    return e;
+}
+
 static void verify_row(const verify_job *job, tallies *t, const fattn_seq *seq, int64_t head,
                        int64_t i, double *scratch)
 {
@@ -67,7 +83,7 @@ static void verify_row(const verify_job *job, tallies *t, const fattn_seq *seq, 
     for (int64_t c = 0; c < p->d_v; c++) {
         const int64_t at = base + c * p->out.part[0].col_stride;
         const double got = element_load(job->ptrs->out, p->out.dtype, at);
-        tally_rounded(&t->of[OUT], p->out.dtype, (element){at, got, row.out[c], row.out_bound[c]});
+        tally_rounded(&t->of[OUT], p->out.dtype, judged_out(job, seq, head, c, &row, at, got));
     }
     judge_stats(job, t, seq, head, i, &row);
 }

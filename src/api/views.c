@@ -2,12 +2,14 @@
 /* views.c — what was read becomes the views of the problem: dtypes, strides, the output. */
 #include "api/inputs.h"
 #include "base/error.h"
+#include "base/ints.h"
 #include "base/mutant.h"
+#include "core/element.h"
 
 /* ---- dtypes, views, outputs ---------------------------------------------------------------------
  */
 
-fattn_status inputs_dtypes(const fattn_inputs *in)
+fattn_status inputs_dtypes(fattn_inputs *in)
 {
     const struct {
         const char *name;
@@ -23,12 +25,6 @@ fattn_status inputs_dtypes(const fattn_inputs *in)
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         if (!all[i].tensor) continue;
         const fattn_dtype got = all[i].tensor->dtype;
-        REQUIRE(got != FATTN_I8 && got != FATTN_I4 && got != FATTN_I32 && got != FATTN_E4M3 &&
-                    got != FATTN_E5M2,
-                FATTN_E_UNSUPPORTED,
-                "%s: dtype %s: quantised tensors are not computed in version " FATTN_VERSION_STRING
-                "; give f32, f16 or bf16",
-                all[i].name, fattn_dtype_name(got));
         REQUIRE(got == FATTN_F32 || got == FATTN_F16 || got == FATTN_BF16 || got == FATTN_F64,
                 FATTN_E_DTYPE, "%s: dtype %s is none of f32, f16, bf16, f64", all[i].name,
                 fattn_dtype_name(got));
@@ -36,6 +32,22 @@ fattn_status inputs_dtypes(const fattn_inputs *in)
                 "%s: dtype %s differs from query's %s; they must be equal", all[i].name,
                 fattn_dtype_name(got), fattn_dtype_name(dtype));
     }
+    in->kv_dtype = in->out_dtype = dtype;
+    return FATTN_OK;
+}
+
+int64_t keys_columns(const fattn_inputs *in, int64_t extent)
+{
+    int64_t columns;
+    return i64_mul(extent, element_pack(in->kv_dtype), &columns) ? columns : INT64_MAX;
+}
+
+fattn_status keys_axes(const fattn_inputs *in, fattn_axes *axes, const char *letters,
+                       const fattn_tensor *tensor, const char *name)
+{
+    TRY(letters ? layout_read(axes, letters, tensor, in->n_kv_heads, name)
+                : layout_read_nz(axes, tensor, name));
+    axes->d = keys_columns(in, axes->d);
     return FATTN_OK;
 }
 
@@ -51,10 +63,11 @@ static fattn_part part_of(const fattn_axes *axes, bool packed, bool paged)
                         .chunk_stride = axes->chunk_stride};
 }
 
-static fattn_view view_of(const fattn_inputs *in, const fattn_axes *axes, const fattn_axes *rope,
-                          bool paged)
+static fattn_view view_of(const fattn_inputs *in, fattn_dtype dtype, const fattn_axes *axes,
+                          const fattn_axes *rope, bool paged)
 {
-    fattn_view view = {.dtype = in->query->dtype,
+    fattn_view view = {.dtype = dtype,
+                       .rope_dtype = in->query_rope && rope ? in->query_rope->dtype : dtype,
                        .n_parts = in->query_rope && rope ? 2 : 1,
                        .page_rows = paged ? axes->s : 0,
                        .n_pages = paged ? axes->b : 0};
@@ -72,7 +85,7 @@ static fattn_status fill_list(const fattn_inputs *in, const fattn_tensor_array *
             LL(list->count));
     for (int64_t b = 0; b < list->count; b++) {
         fattn_axes axes;
-        TRY(layout_read(&axes, in->letters, list->data[b], in->n_kv_heads, name));
+        TRY(keys_axes(in, &axes, in->letters, list->data[b], name));
         parts[b] = part_of(&axes, false, false);
     }
     view->list = parts;
@@ -86,12 +99,12 @@ fattn_status inputs_fill(const fattn_inputs *in, fattn_arena *arena, fattn_probl
     problem->group = in->n_heads / in->n_kv_heads;
     problem->d_qk = in->q.d + (in->query_rope ? in->q_rope.d : 0);
     problem->d_v = in->v.d;
-    problem->q = view_of(in, &in->q, &in->q_rope, false);
-    problem->k = view_of(in, &in->k, &in->k_rope, in->paged);
-    problem->v = view_of(in, &in->v, NULL, in->paged);
+    problem->q = view_of(in, in->query->dtype, &in->q, &in->q_rope, false);
+    problem->k = view_of(in, in->kv_dtype, &in->k, &in->k_rope, in->paged);
+    problem->v = view_of(in, in->kv_dtype, &in->v, NULL, in->paged);
     if (in->key_shared) { /* batch 1: no batch stride */
-        problem->k_shared = view_of(in, &in->k_shared, NULL, false);
-        problem->v_shared = view_of(in, &in->v_shared, NULL, false);
+        problem->k_shared = view_of(in, in->kv_dtype, &in->k_shared, NULL, false);
+        problem->v_shared = view_of(in, in->kv_dtype, &in->v_shared, NULL, false);
     }
     if (!in->listed) return FATTN_OK;
     TRY(fill_list(in, &in->key_list, "key_list", arena, &problem->k));
@@ -102,7 +115,7 @@ fattn_tensor inputs_output(const fattn_inputs *in)
 {
     int64_t shape[FATTN_MAX_RANK];
     const int rank = layout_shape(shape, in->out_letters, in->q.b, in->q.s, in->n_heads, in->v.d);
-    return fattn_tensor_contiguous(NULL, in->query->dtype, rank, shape);
+    return fattn_tensor_contiguous(NULL, in->out_dtype, rank, shape);
 }
 
 fattn_status output_check(const fattn_tensor *given, const fattn_tensor *wanted, const char *name)

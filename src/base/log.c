@@ -37,6 +37,7 @@ const char *warn_place_name(warn_place place)
         [WARN_PREFIX_IGNORED] = "prefix_ignored",
         [WARN_START_INDEX_IGNORED] = "start_index_ignored",
         [WARN_PADDING_IGNORED] = "padding_ignored",
+        [WARN_KV_BY_DEQUANT_SCALE1] = "kv_by_dequant_scale1",
         [WARN_UNDOCUMENTED_SIZE] = "undocumented_size",
         [WARN_INNER_PRECISE_BITS] = "inner_precise_bits",
         [WARN_DUMP_FAILED] = "dump_failed",

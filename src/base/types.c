@@ -14,7 +14,8 @@ static const struct {
     [FATTN_F16] = {"f16", 2},      [FATTN_BF16] = {"bf16", 2}, [FATTN_I64] = {"i64", 8},
     [FATTN_I32] = {"i32", 4},      [FATTN_I8] = {"i8", 1},     [FATTN_U8] = {"u8", 1},
     [FATTN_BOOL] = {"bool", 1},    [FATTN_I4] = {"i4", 4},     [FATTN_E4M3] = {"e4m3", 1},
-    [FATTN_E5M2] = {"e5m2", 1},
+    [FATTN_E5M2] = {"e5m2", 1},    [FATTN_E2M1] = {"e2m1", 1}, [FATTN_E1M2] = {"e1m2", 1},
+    [FATTN_E8M0] = {"e8m0", 1},    [FATTN_HIF8] = {"hif8", 1},
 };
 
 /* Any number may come from outside; unknown ones become FATTN_DTYPE_NONE. */

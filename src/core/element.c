@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* element.c — loads and stores of single float elements; the slow, exact way. */
+/* element.c — loads and stores of single elements; the slow, exact way. */
 #include "core/element.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
+#include "base/fp8.h"
 #include "base/half.h"
 #include "base/mutant.h"
 
@@ -13,9 +15,30 @@ bool element_is_float(fattn_dtype dtype)
     return dtype == FATTN_F64 || dtype == FATTN_F32 || dtype == FATTN_F16 || dtype == FATTN_BF16;
 }
 
-double element_load(const void *base, fattn_dtype dtype, int64_t index)
+bool element_is_quantised(fattn_dtype dtype)
+{
+    return dtype == FATTN_I8 || dtype == FATTN_I4 || dtype == FATTN_E4M3 || dtype == FATTN_E5M2 ||
+           dtype == FATTN_E2M1 || dtype == FATTN_E1M2;
+}
+
+int element_pack(fattn_dtype dtype)
+{
+    return dtype == FATTN_I4 ? 8 : dtype == FATTN_E2M1 || dtype == FATTN_E1M2 ? 2 : 1;
+}
+
+/* Two's complement in four bits; which = 0 is the lowest nibble, whatever the machine's byte order. */
+static double load_i4(const char *at, int which)
+{
+    uint32_t word;
+    memcpy(&word, at, sizeof word);
+    const int nibble = (int)(word >> 4 * which & 15);
+    return (double)(nibble < MUTANT(197, 8, 9) ? nibble : nibble - 16);
+}
+
+double element_load_packed(const void *base, fattn_dtype dtype, int64_t index, int which)
 {
     const char *at = (const char *)base + index * (int64_t)fattn_dtype_size(dtype);
+    const uint8_t byte = fattn_dtype_size(dtype) == 1 ? *(const uint8_t *)at : 0;
     double f64;
     float f32;
     uint16_t bits;
@@ -32,10 +55,31 @@ double element_load(const void *base, fattn_dtype dtype, int64_t index)
     case FATTN_BF16:
         memcpy(&bits, at, sizeof bits);
         return (double)half_from_bf16(bits);
+    case FATTN_I8:
+        return (double)(int8_t)byte;
+    case FATTN_E4M3:
+        return (double)fp8_from_e4m3(byte);
+    case FATTN_E5M2:
+        return (double)fp8_from_e5m2(byte);
+    case FATTN_E8M0:
+        return (double)fp8_from_e8m0(byte);
+    case FATTN_E2M1:
+        return (double)fp4_from_e2m1(byte >> 4 * which & 15);
+    case FATTN_E1M2:
+        return (double)fp4_from_e1m2(byte >> 4 * which & 15);
+    case FATTN_I4:
+        return load_i4(at, which);
     default:
-        assert(false && "not a float dtype");
+        assert(false && "no dtype of numbers to compute with");
         return 0.0;
     }
+}
+
+/* To the nearest of -128..127, halves to even. */
+static int8_t saturate_i8(double value)
+{
+    if (isnan(value)) return 0;
+    return (int8_t)fmin(fmax(MUTANT(198, nearbyint(value), round(value)), -128.0), 127.0);
 }
 
 void element_store(void *base, fattn_dtype dtype, int64_t index, double value)
@@ -58,7 +102,16 @@ void element_store(void *base, fattn_dtype dtype, int64_t index, double value)
         bits = MUTANT(98, half_to_bf16_from_double(value), half_to_bf16(f32));
         memcpy(at, &bits, sizeof bits);
         return;
+    case FATTN_I8:
+        *(int8_t *)at = saturate_i8(value);
+        return;
+    case FATTN_E4M3:
+        *(uint8_t *)at = fp8_to_e4m3(value);
+        return;
+    case FATTN_E5M2:
+        *(uint8_t *)at = fp8_to_e5m2(value);
+        return;
     default:
-        assert(false && "not a float dtype");
+        assert(false && "not a dtype of results");
     }
 }

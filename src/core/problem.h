@@ -18,7 +18,8 @@
 /* Where row (batch, head, s) of one operand starts: base + batch*batch_stride + head*head_stride
  * + s*row_stride, columns col_stride apart. Paged: s lies in page table[batch*table_batch + (s /
  * page_rows)*table_col], at page*page_stride + head*head_stride + (s % page_rows)*row_stride.
- * Chunked (NZ caches): column c stands at (c / chunk)*chunk_stride + (c % chunk)*col_stride. */
+ * Chunked (NZ caches): column c stands at (c / chunk)*chunk_stride + (c % chunk)*col_stride. Of dtypes that
+ * pack several columns in an element, c counts elements there, and all strides do. */
 typedef struct fattn_part {
     int64_t d; /* columns */
     int64_t batch_stride, head_stride, row_stride, col_stride, page_stride;
@@ -26,14 +27,31 @@ typedef struct fattn_part {
 } fattn_part;
 
 typedef struct fattn_view {
-    fattn_dtype dtype;
-    int n_parts; /* 1, or 2: nope and rope columns, each with its own address */
+    fattn_dtype dtype;      /* of part 0 */
+    fattn_dtype rope_dtype; /* of part 1; NONE = the same */
+    int n_parts;            /* 1, or 2: nope and rope columns, each with its own address */
     fattn_part part[2];
     const fattn_part *list; /* tensor list: part[0] of each batch entry, which has an address of its
                                own; arena, NULL = one tensor */
     int64_t page_rows;      /* 0 = not paged */
     int64_t n_pages;        /* pages in the cache, for the check of used ids */
 } fattn_view;
+
+/* Numbers that go with the elements of an operand: one for all of them, for a head, a column, a row; a
+ * stride is 0 where they are shared. The number of (batch, head, row, column) is element
+ *   batch*batch_stride + head*head_stride + row*row_stride + column/col_group*col_stride,
+ * by page: page*page_stride instead of the batch's, and the row counts from the page's first. */
+typedef struct fattn_grid {
+    fattn_dtype dtype; /* NONE = there are none; F32, F16, BF16, F64, E8M0; I64: an fp32 in the low half */
+    int64_t batch_stride, head_stride, row_stride, col_stride, page_stride;
+    int64_t col_group; /* columns that share a number; at least 1 */
+    bool by_page;
+} fattn_grid;
+
+/* A stored number x stands for (x + offset) * scale; without scale and offset for itself. */
+typedef struct fattn_affine {
+    fattn_grid scale, offset;
+} fattn_affine;
 
 typedef struct fattn_table { /* block table of a paged problem */
     fattn_dtype dtype;       /* I32 or I64 */
@@ -50,6 +68,7 @@ typedef struct fattn_seq {
     int64_t band_lo, band_hi; /* visible keys of row i: [max(0, i+band_lo), min(kv_len, max(prefix,
                                  i+band_hi+1))); clamped to +-(q_len + kv_len) */
     int64_t prefix;
+    int64_t scale_row0; /* key j has row scale_row0 + j in the scales of the k and v views */
     int64_t mask_from;                  /* the dense mask speaks of keys [mask_from, kv_len) only */
     int64_t mask_base, mask_row_stride; /* element offset of (head 0, row 0, key mask_from) in it */
     int64_t bias_base;                  /* element offset of (head 0, row 0, col 0) in the bias */
@@ -127,6 +146,11 @@ typedef struct fattn_problem {
     fattn_view q, k, v, out;     /* q, k: equal parts; out, v: one part; backward: out is read */
     fattn_view dout, dq, dk, dv; /* backward; dout like out, dq, dk, dv like q, k, v */
     fattn_dbias dbias;           /* backward */
+    fattn_affine k_affine, v_affine; /* quantised keys and values; forward only, as are the next four */
+    fattn_affine out_affine;         /* 8-bit results: round(value * scale + offset), saturated */
+    fattn_grid q_scale;     /* a factor for the scores of each query row, rope columns included */
+    fattn_grid score_scale; /* one factor for all scores */
+    fattn_grid p_scale;     /* one factor for all weights, after the sums */
     fattn_dropout dropout;
     int64_t shared_len; /* keys that stand before every sequence's own; 0 = none */
     fattn_view k_shared,
@@ -164,6 +188,8 @@ typedef struct fattn_ptrs {
     const uint8_t *mask;
     const void *bias; /* tensor or slopes */
     const void *sink;
+    const void *k_scale, *k_offset, *v_scale, *v_offset; /* of the affines */
+    const void *out_scale, *out_offset, *q_scale, *score_scale, *p_scale;
     const uint8_t *dropout_mask;
     uint64_t seed, offset; /* DROPOUT_PHILOX */
     void *out;
@@ -189,7 +215,12 @@ int64_t table_page(const fattn_problem *p, const void *table, int64_t batch, int
 int64_t view_offset(const fattn_problem *p, const fattn_view *view, int part, const void *table,
                     int64_t batch, int64_t head, int64_t row);
 
-/* Element offset of column c from the start of its row. */
+static inline fattn_dtype view_dtype(const fattn_view *view, int part)
+{
+    return part == 0 || view->rope_dtype == FATTN_DTYPE_NONE ? view->dtype : view->rope_dtype;
+}
+
+/* Container of column c, counted from the start of its row; packed dtypes: column / element_pack(). */
 static inline int64_t part_column(const fattn_part *part, int64_t c)
 {
     if (part->chunk == 0) return c * part->col_stride;

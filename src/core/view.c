@@ -44,9 +44,9 @@ static const void *operand_base(const fattn_ptrs *ptrs, const fattn_seq *seq, fa
     return keys ? ptrs->k[part] : ptrs->v;
 }
 
-static const void *element_at(const void *base, const fattn_view *view, int64_t offset)
+static const void *element_at(const void *base, const fattn_view *view, int part, int64_t offset)
 {
-    return (const char *)base + offset * (int64_t)fattn_dtype_size(view->dtype);
+    return (const char *)base + offset * (int64_t)fattn_dtype_size(view_dtype(view, part));
 }
 
 static fattn_span shared_span(const fattn_problem *p, const fattn_ptrs *ptrs, fattn_operand operand,
@@ -55,7 +55,7 @@ static fattn_span shared_span(const fattn_problem *p, const fattn_ptrs *ptrs, fa
     const bool keys = operand == OPERAND_KEY;
     const fattn_view *view = keys ? &p->k_shared : &p->v_shared;
     const int64_t offset = view_offset(p, view, 0, NULL, 0, kv_head, j);
-    return (fattn_span){.at = element_at(keys ? ptrs->k_shared : ptrs->v_shared, view, offset),
+    return (fattn_span){.at = element_at(keys ? ptrs->k_shared : ptrs->v_shared, view, 0, offset),
                         .part = &view->part[0],
                         .n = MUTANT(100, i64_min(n, p->shared_len - j), n)};
 }
@@ -72,12 +72,12 @@ fattn_span view_span(const fattn_problem *p, const fattn_ptrs *ptrs, const fattn
     if (view->list)
         return (fattn_span){
             .at =
-                element_at(base, view, kv_head * columns->head_stride + row * columns->row_stride),
+                element_at(base, view, part, kv_head * columns->head_stride + row * columns->row_stride),
             .part = columns,
             .n = n};
     const int64_t offset = view_offset(p, view, part, ptrs->table, seq->batch, kv_head, row);
     if (view->page_rows > 0) n = i64_min(n, view->page_rows - row % view->page_rows);
-    return (fattn_span){.at = element_at(base, view, offset), .part = columns, .n = n};
+    return (fattn_span){.at = element_at(base, view, part, offset), .part = columns, .n = n};
 }
 
 /* The pages of one view that a sequence with keys walks. */

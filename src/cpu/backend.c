@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/mutant.h"
+#include "core/element.h"
 #include "cpu/backward.h"
 #include "cpu/explain.h"
 #include "cpu/finish.h"
@@ -21,6 +22,13 @@ static const int64_t MAX_HEAD_DIM = INT64_C(1) << 24;
 static bool is_float(fattn_dtype dtype)
 {
     return dtype == FATTN_F32 || dtype == FATTN_F16 || dtype == FATTN_BF16;
+}
+
+/* An operand beside a query of dtype `query`. */
+static bool fits(fattn_dtype dtype, fattn_dtype query)
+{
+    return dtype == query || element_is_quantised(dtype) ||
+           (element_is_quantised(query) && is_float(dtype));
 }
 
 static bool has_slopes(const fattn_problem *p)
@@ -45,12 +53,14 @@ static fattn_status accepts(const fattn_context *context, const fattn_problem *p
     const fattn_dtype dtype = p->q.dtype;
     REQUIRE(context->compute == FATTN_COMPUTE_F32, FATTN_E_UNSUPPORTED,
             "cpu: computes in fp32 only; fp16 arithmetic is not built yet");
-    REQUIRE(is_float(dtype), FATTN_E_UNSUPPORTED,
-            "cpu: dtype %s is not one of f32, f16, bf16; f64 runs on the ref backend",
+    REQUIRE(is_float(dtype) || element_is_quantised(dtype), FATTN_E_UNSUPPORTED,
+            "cpu: dtype %s is not one of f32, f16, bf16 or quantised; f64 runs on the ref backend",
             fattn_dtype_name(dtype));
-    REQUIRE(p->k.dtype == dtype && p->v.dtype == dtype && p->out.dtype == dtype,
+    REQUIRE(fits(p->k.dtype, dtype) && fits(p->v.dtype, dtype) && fits(p->out.dtype, dtype) &&
+                p->q.rope_dtype != FATTN_F64,
             FATTN_E_UNSUPPORTED,
-            "cpu: query, key, value and output must share one dtype, they are %s, %s, %s and %s",
+            "cpu: query, key, value and output must share one float dtype or be quantised, they are "
+            "%s, %s, %s and %s",
             fattn_dtype_name(dtype), fattn_dtype_name(p->k.dtype), fattn_dtype_name(p->v.dtype),
             fattn_dtype_name(p->out.dtype));
     REQUIRE(p->d_qk > 0 && p->d_v > 0 && p->d_qk <= MAX_HEAD_DIM && p->d_v <= MAX_HEAD_DIM,

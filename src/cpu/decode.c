@@ -11,6 +11,7 @@
 #include "cpu/forward.h"
 #include "cpu/drop.h"
 #include "cpu/gather.h"
+#include "cpu/scales.h"
 #include "cpu/scores.h"
 #include "cpu/values.h"
 
@@ -54,6 +55,35 @@ static void dot_keys(const fattn_item *it, const block *b, const fattn_runs *key
             kernels->dot[keys->kernel](scores, s->q, (ptrdiff_t)s->ldk, run->at, run->ld, rows,
                                        run->n, d, ahead_of(next, i));
     }
+}
+
+/* Scales by key: on the scores, all rows alike. */
+static void scale_scores(const fattn_item *it, const fattn_source *keys, const block *b)
+{
+    const fattn_scratch *s = it->scratch;
+    scales_of_keys(keys, it->kernels, b->j, b->n, s->k_scales.key_mul);
+    for (int row = 0; row < it->work->rows; row++)
+        for (int k = 0; k < b->n; k++)
+            s->scores[row * TILE_KEYS + b->at + k] *= s->k_scales.key_mul[k];
+}
+
+/* On the weights; a hidden key's scale may be anything. */
+static void scale_weights(const fattn_item *it, const fattn_source *values, const block *b,
+                          fattn_tile_class class)
+{
+    const fattn_scratch *s = it->scratch;
+    scales_of_keys(values, it->kernels, b->j, b->n, s->v_scales.key_mul);
+    for (int row = 0; row < it->work->rows; row++) {
+        const uint64_t hidden = class == TILE_PARTIAL ? MUTANT(205, s->hidden[row], 0) : 0;
+        float *p = s->scores + row * TILE_KEYS + b->at;
+        for (int k = 0; k < b->n; k++) p[k] = hidden >> k & 1 ? 0.0f : p[k] * s->v_scales.key_mul[k];
+    }
+}
+
+static void scale_columns(float *rows, int n, int64_t ld, const float *mul, int64_t d)
+{
+    for (int row = 0; row < n; row++)
+        for (int64_t c = 0; c < d; c++) rows[row * ld + c] *= mul[c];
 }
 
 static void hide(float *scores, uint64_t hidden, int n)
@@ -122,11 +152,11 @@ static bool add_values_carefully(const fattn_item *it, const fattn_state *state,
 {
     const fattn_scratch *s = it->scratch;
     const fattn_source source = gather_values(it);
-    fattn_tile v = gather_tile(&source, it->kernels, b->j, b->n, true, s->v_clean, s->ldo);
+    fattn_tile v = gather_folded(&source, it->kernels, b->j, b->n, s->v_clean, s->ldo);
     if (values_finite(it, v, b->n)) return false;
 
     if (drop_wanted(it)) drop_hide(it, it->work->rows, class == TILE_PARTIAL, s->hidden);
-    v = gather_tile(&source, it->kernels, b->j, b->n, true, s->v, s->ldo);
+    v = gather_folded(&source, it->kernels, b->j, b->n, s->v, s->ldo);
     const fattn_tile clean = values_clean(it, v, b->n);
     const float *p = s->scores + b->at;
     it->kernels->axpy[KERNEL_F32](state->o, (ptrdiff_t)s->ldo, p, clean.at, clean.ld,
@@ -146,15 +176,30 @@ static bool same_strides(const fattn_runs *a, const fattn_runs *b, const fattn_p
            x->stride == y->stride && p->d_qk == p->d_v;
 }
 
+/* Rows of q in log2 units, with everything that multiplies all scores of a row. */
+static void load_queries(const fattn_item *it)
+{
+    const fattn_work *work = it->work;
+    const fattn_scratch *s = it->scratch;
+    const fattn_rows queries = gather_queries(it);
+    gather_rows(it, &queries, work->row0, work->rows, s->q, s->ldk);
+    for (int row = 0; row < work->rows; row++) {
+        const float factor = gather_factor(it, work->row0 + row);
+        for (int64_t c = 0; c < s->ldk; c++) s->q[row * s->ldk + c] *= factor;
+    }
+    if (scales_kind_of(&it->p->k_affine) == SCALES_BY_COLUMN)
+        scale_columns(s->q, work->rows, s->ldk, s->k_scales.mul, it->p->k.part[0].d);
+}
+
 void forward_dots(const fattn_item *it, const fattn_state *state)
 {
     const fattn_work *work = it->work;
     fattn_scratch *s = it->scratch;
     const fattn_source k = gather_keys(it), v = gather_values(it);
-    const float factor = it->p->round_scores_f16 ? 1.0f : item_factor(it);
-    const fattn_rows queries = gather_queries(it);
-    gather_rows(it, &queries, work->row0, work->rows, s->q, s->ldk);
-    for (int64_t c = 0; c < work->rows * s->ldk; c++) s->q[c] *= factor;
+    const fattn_scales_kind k_scales = scales_kind_of(&it->p->k_affine);
+    const fattn_scales_kind v_scales = scales_kind_of(&it->p->v_affine);
+    scales_open(it);
+    load_queries(it);
     state_reset(state, work->rows, s->ldo);
 
     fattn_runs keys, values;
@@ -168,6 +213,7 @@ void forward_dots(const fattn_item *it, const fattn_state *state)
         const bool alike = same_strides(&keys, &values, it->p);
         if (class != TILE_EMPTY) {
             dot_keys(it, &b, &keys, alike ? &values : NULL);
+            if (k_scales == SCALES_BY_KEY) scale_scores(it, &k, &b);
             edit_scores(it, &b, class);
         }
         gather_runs(&k, it->kernels, next.j, next.n, s->k, s->ldk, &keys);
@@ -176,10 +222,13 @@ void forward_dots(const fattn_item *it, const fattn_state *state)
                                           s->alpha))
                 rescale(it, state);
             if (drop_wanted(it)) drop_weights(it, &b);
+            if (v_scales == SCALES_BY_KEY) scale_weights(it, &v, &b, class);
             const bool zeros = class == TILE_PARTIAL || drop_wanted(it); /* hidden or dropped */
             if (!zeros || !add_values_carefully(it, state, &b, class))
                 add_values(it, state, &b, &values, alike ? &keys : NULL);
         }
         b = next;
     }
+    if (v_scales == SCALES_BY_COLUMN)
+        scale_columns(state->o, work->rows, s->ldo, s->v_scales.mul, it->p->d_v);
 }

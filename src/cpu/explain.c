@@ -5,6 +5,8 @@
 #include "base/ints.h"
 #include "base/mutant.h"
 #include "core/mask.h"
+#include "core/quant.h"
+#include "cpu/item.h"
 
 static bool adjacent(const fattn_part *part) { return part->col_stride == 1 && part->chunk == 0; }
 
@@ -28,10 +30,12 @@ static const char *tile_reading(const fattn_problem *p, const fattn_view *view, 
     return p->shared_len % TILE_KEYS != 0 ? "seam" : "in_place";
 }
 
-/* gather_runs() takes any row whose columns lie together, in its own dtype. */
-static const char *dot_reading(const fattn_view *view)
+/* gather_runs() takes any row whose columns lie together, in its own dtype, unless it has offsets. */
+static const char *dot_reading(const fattn_view *view, const fattn_affine *affine)
 {
-    return columns_of(view) ? columns_of(view) : "in_place";
+    if (columns_of(view)) return columns_of(view);
+    const bool widened = grid_present(&affine->offset) || item_kernel(view->dtype) < 0;
+    return widened ? "widened" : "in_place";
 }
 
 static void count_works(const fattn_problem *p, const fattn_cpu_plan *plan, fattn_explanation *out)
@@ -82,7 +86,8 @@ void explain_cpu(const fattn_problem *p, const fattn_cpu_plan *plan, fattn_expla
         out->tile_reads =
             (fattn_reading){tile_reading(p, &p->k, false), tile_reading(p, &p->v, true)};
     if (out->dot_items > 0)
-        out->dot_reads = (fattn_reading){dot_reading(&p->k), dot_reading(&p->v)};
+        out->dot_reads = (fattn_reading){dot_reading(&p->k, &p->k_affine),
+                                         dot_reading(&p->v, &p->v_affine)};
 }
 
 void explain_backward(const fattn_grad_plan *plan, fattn_explanation *out)

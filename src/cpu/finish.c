@@ -12,7 +12,9 @@
 #include "base/ints.h"
 #include "base/mutant.h"
 #include "core/bias.h"
+#include "core/element.h"
 #include "core/mask.h"
+#include "core/quant.h"
 #include "cpu/gather.h"
 #include "cpu/scatter.h"
 #include "cpu/scores.h"
@@ -53,12 +55,27 @@ static void write_lse(const fattn_item *it, const out_row *row, float lse)
                   row->i * it->seq->lse_row_stride] = lse;
 }
 
+/* 8 bits: value * scale + offset. Rows that belong to no sequence are 0. */
+static void write_quantised(const fattn_item *it, const out_row *row, int64_t offset, float divisor)
+{
+    const fattn_view *view = &it->p->out;
+    for (int64_t c = 0; c < it->p->d_v; c++) {
+        const double value = (double)(row->o[c] / divisor);
+        element_store(it->ptrs->out, view->dtype, offset + c * view->part[0].col_stride,
+                      it->seq->pad ? 0.0 : quant_out(it->p, it->ptrs, row->head, c, value));
+    }
+}
+
 /* out = o / divisor, one rounding to the output's dtype after the division. */
 static void write_out(const fattn_item *it, const out_row *row, float divisor)
 {
     const fattn_view *view = &it->p->out;
     const int64_t offset =
         view_offset(it->p, view, 0, NULL, it->seq->batch, row->head, it->seq->q_row0 + row->i);
+    if (grid_present(&it->p->out_affine.scale)) {
+        write_quantised(it, row, offset, divisor);
+        return;
+    }
     scatter_row(it, view, 0, it->ptrs->out, offset, row->o, divisor);
 }
 

@@ -9,7 +9,9 @@
 #include "base/ints.h"
 #include "base/mutant.h"
 #include "cpu/drop.h"
+#include "core/quant.h"
 #include "cpu/gather.h"
+#include "cpu/scales.h"
 #include "cpu/scores.h"
 #include "cpu/values.h"
 
@@ -128,14 +130,25 @@ static void panel_step(const fattn_item *it, const panel *rows, kv_tile *kv)
     add_values(it, rows, kv, j - kv->j, n, class, MUTANT(35, moved, 0) ? s->alpha : NULL);
 }
 
+/* One factor for all rows goes into the packing; a factor per row needs another pass. */
+static void load_panel(const fattn_item *it, const panel *rows)
+{
+    const fattn_rows queries = gather_queries(it);
+    const bool alike = !grid_present(&it->p->q_scale);
+    gather_panel(it, &queries, rows->r, rows->n, alike ? gather_factor(it, rows->r) : 1.0f, rows->q);
+    for (int lane = 0; !alike && lane < rows->n; lane++) {
+        const float factor = gather_factor(it, rows->r + lane);
+        for (int64_t c = 0; c < it->p->d_qk; c++) rows->q[c * TILE_ROWS + lane] *= factor;
+    }
+}
+
 void forward_tiles(const fattn_item *it, const fattn_state *state)
 {
     const fattn_work *work = it->work;
-    const float factor = it->p->round_scores_f16 ? 1.0f : item_factor(it);
-    const fattn_rows queries = gather_queries(it);
+    scales_open(it);
     for (int first = 0; first < work->rows; first += TILE_ROWS) {
         const panel rows = panel_at(it, state, first);
-        gather_panel(it, &queries, rows.r, rows.n, factor, rows.q);
+        load_panel(it, &rows);
     }
     state_reset(state, work->rows, it->scratch->ldo);
 

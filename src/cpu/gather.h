@@ -17,6 +17,7 @@ typedef struct fattn_source {
     const fattn_seq *seq;
     fattn_operand operand;
     int64_t head;
+    const fattn_scales *scales; /* of the worker */
 } fattn_source;
 
 fattn_source gather_keys(const fattn_item *it);
@@ -28,7 +29,7 @@ typedef struct fattn_tile {
     ptrdiff_t ld;
 } fattn_tile;
 
-/* Keys [j, j + n), n <= TILE_KEYS, of the source. Used where they lie when they are fp32 and
+/* Keys [j, j + n), n <= TILE_KEYS, of the source, dequantised. Used where they lie when they are fp32 and
  * contiguous (and fill whole vectors, if `whole_vectors`), else copied to scratch, rows ld apart
  * and zero-padded. */
 fattn_tile gather_tile(const fattn_source *source, const fattn_kernels *kernels, int64_t j, int n,
@@ -44,10 +45,14 @@ typedef struct fattn_run {
 } fattn_run;
 
 typedef struct fattn_runs {
-    int kernel; /* dtype slot of the rows: their own where they lie, KERNEL_F32 when copied */
+    int kernel; /* slot of the rows: their own where they lie, KERNEL_F32 when copied */
     int count;
     fattn_run run[TILE_KEYS];
 } fattn_runs;
+
+/* The same for the dot family, whose scales stand elsewhere (scales.h). */
+fattn_tile gather_folded(const fattn_source *source, const fattn_kernels *kernels, int64_t j, int n,
+                         float *scratch, int64_t ld);
 
 /* Keys [j, j + n) where they lie, when their columns lie together or in strips that kernels can
  * read; else one run widened into scratch, which gives the same bits. */
@@ -61,6 +66,10 @@ typedef struct fattn_rows {
 } fattn_rows;
 
 fattn_rows gather_queries(const fattn_item *it);
+
+/* What multiplies all scores of packed row r: scale * log2(e) and the factors of quantised queries; 1 where
+ * scores are rounded strictly and get theirs later. */
+float gather_factor(const fattn_item *it, int64_t r);
 
 /* qt of packed rows [r, r + n), n <= TILE_ROWS, multiplied by factor. */
 void gather_panel(const fattn_item *it, const fattn_rows *from, int64_t r, int n, float factor,

@@ -28,10 +28,31 @@ static inline int64_t item_head(const fattn_item *it, int64_t r)
     return it->work->kv_head * it->p->group + r % it->p->group;
 }
 
-/* Slot of a dtype in the kernel table; the plan accepts no other dtypes. */
+/* Slot of a float dtype in the kernel table; the plan accepts no other dtypes. */
 static inline int item_dtype(fattn_dtype dtype)
 {
     return dtype == FATTN_F16 ? KERNEL_F16 : dtype == FATTN_BF16 ? KERNEL_BF16 : KERNEL_F32;
+}
+
+/* Slot of any dtype that kernels read, -1 of others. */
+static inline int item_kernel(fattn_dtype dtype)
+{
+    switch (dtype) {
+    case FATTN_F32:
+    case FATTN_F16:
+    case FATTN_BF16:
+        return item_dtype(dtype);
+    case FATTN_I8:
+        return KERNEL_I8;
+    case FATTN_E4M3:
+        return KERNEL_E4M3;
+    case FATTN_E5M2:
+        return KERNEL_E5M2;
+    case FATTN_I4:
+        return KERNEL_I4;
+    default:
+        return -1;
+    }
 }
 
 /* scale * log2(e): from q.k to log2 units. */

@@ -28,7 +28,19 @@ enum {
         16 /* scratch leading dimensions are multiples of it, scratch rows 64-byte aligned */
 };
 
-enum { KERNEL_F32, KERNEL_F16, KERNEL_BF16, KERNEL_DTYPES };
+/* Element types: those that queries and results have, then those of quantised keys and values. Rows of I4 are
+ * counted in columns, of which an even number begins every row and strip. */
+enum {
+    KERNEL_F32,
+    KERNEL_F16,
+    KERNEL_BF16,
+    KERNEL_FLOATS,
+    KERNEL_I8 = KERNEL_FLOATS,
+    KERNEL_E4M3,
+    KERNEL_E5M2,
+    KERNEL_I4,
+    KERNEL_DTYPES
+};
 
 /* dst[r][c] = src[r*src_stride + c] widened, for rows x cols; columns cols..round_up(cols,
  * LANES_MAX) of dst are set to 0. ld >= round_up(cols, LANES_MAX). */
@@ -39,6 +51,10 @@ typedef void (*fattn_load_fn)(float *dst, ptrdiff_t ld, const void *src, ptrdiff
  * are 0. */
 typedef void (*fattn_pack_fn)(float *qt, const void *const *rows, int n_rows, int cols,
                               float scale);
+
+/* x = (x + add) * mul, add and mul by row or by column; NULL = 0 and 1. One rounding each. */
+typedef void (*fattn_affine_fn)(float *x, ptrdiff_t ld, int rows, int cols, const float *add,
+                                const float *mul, int by_row);
 
 /* dst[c] = src[c] / divisor, rounded to nearest even; contiguous. */
 typedef void (*fattn_store_fn)(void *dst, const float *src, int cols, float divisor);
@@ -159,17 +175,18 @@ typedef struct fattn_kernels {
     int grad_rows;  /* backward: packed rows of a sequence beyond which its rows are cut; part of the
                        bits */
     fattn_load_fn load[KERNEL_DTYPES];
-    fattn_pack_fn pack[KERNEL_DTYPES];
-    fattn_store_fn store[KERNEL_DTYPES];
+    fattn_pack_fn pack[KERNEL_FLOATS];
+    fattn_store_fn store[KERNEL_FLOATS];
     fattn_qk_fn qk;
     fattn_edit_fn edit;
     fattn_softmax_fn softmax;
     fattn_pv_fn pv;
-    fattn_dot_fn dot[KERNEL_DTYPES];
+    fattn_dot_fn dot[KERNEL_DTYPES]; /* this and the next three: NULL = rows are widened first */
     fattn_softmax_rows_fn softmax_rows;
     fattn_axpy_fn axpy[KERNEL_DTYPES];
     fattn_dot_strips_fn dot_strips[KERNEL_DTYPES];
     fattn_axpy_strips_fn axpy_strips[KERNEL_DTYPES];
+    fattn_affine_fn affine;
     fattn_exp2_fn exp2;
     fattn_finite_fn finite;
     fattn_keep_fn keep;

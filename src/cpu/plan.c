@@ -15,6 +15,7 @@
 #include "base/ints.h"
 #include "base/mutant.h"
 #include "core/mask.h"
+#include "core/quant.h"
 
 enum {
     ITEMS_PER_THREAD = 4,           /* below this, items get fewer panels */
@@ -262,7 +263,9 @@ static fattn_status size_workspace(const planner *b, int threads)
     plan->layout = (fattn_scratch_layout){.rows = b->scratch_rows,
                                           .d_qk = b->p->d_qk,
                                           .d_v = b->p->d_v,
-                                          .bias = b->p->bias.kind != BIAS_NONE};
+                                          .bias = b->p->bias.kind != BIAS_NONE,
+                                          .quantised = grid_present(&b->p->k_affine.scale) ||
+                                                       grid_present(&b->p->v_affine.scale)};
     plan->scratch_bytes = scratch_bind(&unused, &plan->layout, NULL);
 
     bool fits = plan_reserve(&plan->bytes, (size_t)threads, plan->scratch_bytes);

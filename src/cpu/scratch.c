@@ -72,6 +72,16 @@ static fattn_grad_scratch take_grad(cursor *at, const fattn_scratch_layout *layo
     };
 }
 
+static fattn_scales take_scales(cursor *at, int64_t columns, bool wanted)
+{
+    enum { KEYS = TILE_KEYS + LANES_MAX };
+    const int64_t rows = wanted ? 1 : 0;
+    return (fattn_scales){.mul = take(at, rows, columns, sizeof(float)),
+                          .add = take(at, rows, columns, sizeof(float)),
+                          .key_mul = take(at, rows, KEYS, sizeof(float)),
+                          .key_add = take(at, rows, KEYS, sizeof(float))};
+}
+
 size_t scratch_bind(fattn_scratch *scratch, const fattn_scratch_layout *layout, void *base)
 {
     const int64_t ldk = i64_round_up(layout->d_qk, LANES_MAX);
@@ -99,6 +109,8 @@ size_t scratch_bind(fattn_scratch *scratch, const fattn_scratch_layout *layout, 
         .v = take(&at, TILE_KEYS, ldo, sizeof(float)),
         .v_clean = take(&at, TILE_KEYS, ldo, sizeof(float)),
     };
+    scratch->k_scales = take_scales(&at, ldk, layout->quantised);
+    scratch->v_scales = take_scales(&at, ldo, layout->quantised);
     scratch->strided = ldk >= ldo ? scratch->k : scratch->v;
     if (layout->backward) scratch->grad = take_grad(&at, layout, ldk, ldo);
     if (base && !layout->backward) scratch->state = state_bind(state_base, layout->rows);

@@ -18,10 +18,17 @@ typedef struct fattn_state {
     float *o;           /* [rows][ldo], sum of 2^(s - m) v */
 } fattn_state;
 
+/* Scales and offsets of keys or values (scales.h). */
+typedef struct fattn_scales {
+    float *mul, *add;         /* by column */
+    float *key_mul, *key_add; /* by key of the tile: [TILE_KEYS + LANES_MAX] */
+} fattn_scales;
+
 typedef struct fattn_scratch_layout {
     int64_t rows; /* of the largest item: whole panels, or DOT_ROWS; backward: of a block */
     int64_t d_qk, d_v;
     bool bias;
+    bool quantised; /* keys or values have scales */
     bool backward;
     int64_t grad_keys; /* backward: keys whose dK and dV the worker itself holds */
     int64_t pool_cols; /* backward: columns of a pooled bias, see backward_bias.h */
@@ -54,6 +61,7 @@ typedef struct fattn_scratch {
     float *k, *v, *v_clean;  /* [TILE_KEYS] rows of K and V, V without its non-finite values */
     float *strided;          /* TILE_ROWS rows of an operand on the way into its panel: the K or V
                                 tile, whichever is larger */
+    fattn_scales k_scales, v_scales;
     fattn_grad_scratch grad;
 } fattn_scratch;
 

@@ -115,10 +115,6 @@ static fattn_status check_field(const fattn_operator *op, const fattn_field *f, 
 
     REQUIRE(!(f->flags & FATTN_FIELD_REQUIRED) || !missing || (output && need == ARGS_SHAPES),
             FATTN_E_ARG, "%s: %s is required: %s", op->name, f->name, message_say(f->help));
-    REQUIRE(!(f->flags & FATTN_FIELD_UNSUPPORTED) || is_default(args, f), FATTN_E_UNSUPPORTED,
-            "%s: %s (%s) is not computed in version " FATTN_VERSION_STRING
-            "; leave it at its default",
-            op->name, f->name, message_say(f->help));
     switch (f->kind) {
     case FATTN_FIELD_TENSOR_IN:
     case FATTN_FIELD_TENSOR_OUT:

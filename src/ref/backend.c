@@ -13,6 +13,7 @@
 #include "base/mutant.h"
 #include "core/backend.h"
 #include "core/element.h"
+#include "core/quant.h"
 #include "ref/grad.h"
 #include "ref/grad_backend.h"
 #include "ref/ref.h"
@@ -35,9 +36,10 @@ typedef struct ref_job {
     double *workspace;
 } ref_job;
 
-static bool is_float(fattn_dtype dtype)
+/* Operands and results of 8 bits and less; whether they have scales is the translator's business. */
+static bool takes(fattn_dtype dtype)
 {
-    return dtype == FATTN_F64 || dtype == FATTN_F32 || dtype == FATTN_F16 || dtype == FATTN_BF16;
+    return element_is_float(dtype) || element_is_quantised(dtype);
 }
 
 static fattn_status ref_accepts(const fattn_context *context, const fattn_problem *p)
@@ -55,8 +57,8 @@ static fattn_status ref_accepts(const fattn_context *context, const fattn_proble
         {"dy", p->kind == KIND_BACKWARD ? p->dout.dtype : FATTN_F32},
     };
     for (size_t i = 0; i < sizeof operands / sizeof operands[0]; i++)
-        REQUIRE(is_float(operands[i].dtype), FATTN_E_UNSUPPORTED,
-                "%s: the reference backend computes f64, f32, f16 and bf16, not %s",
+        REQUIRE(takes(operands[i].dtype), FATTN_E_UNSUPPORTED,
+                "%s: the reference backend computes floats and quantised dtypes, not %s",
                 operands[i].name, fattn_dtype_name(operands[i].dtype));
     REQUIRE(context->compute == FATTN_COMPUTE_F32, FATTN_E_UNSUPPORTED,
             "compute: the reference backend has no fp16 arithmetic");
@@ -136,6 +138,17 @@ static void write_stats(const ref_job *job, const fattn_seq *seq, int64_t head, 
             (float)row->lse;
 }
 
+/* Rows that belong to no sequence are 0 in every dtype. */
+static void write_out(const ref_job *job, const fattn_seq *seq, int64_t head, int64_t i,
+                      const fattn_ref_row *row)
+{
+    const fattn_problem *p = job->p;
+    const int64_t at = view_offset(p, &p->out, 0, NULL, seq->batch, head, seq->q_row0 + i);
+    for (int64_t c = 0; job->ptrs->out && c < p->d_v; c++)
+        element_store(job->ptrs->out, p->out.dtype, at + c * p->out.part[0].col_stride,
+                      seq->pad ? 0.0 : quant_out(p, job->ptrs, head, c, row->out[c]));
+}
+
 static void ref_item(void *arg, int64_t item, int worker)
 {
     const ref_job *job = arg;
@@ -150,10 +163,7 @@ static void ref_item(void *arg, int64_t item, int worker)
     fattn_ref_row row = {.out = slab};
     for (int64_t i = i0; i < i64_min(i0 + BLOCK_ROWS, seq->q_len); i++) {
         ref_row(p, job->ptrs, seq, head, i, slab + p->d_v, &row);
-        const int64_t at = view_offset(p, &p->out, 0, NULL, seq->batch, head, seq->q_row0 + i);
-        for (int64_t c = 0; job->ptrs->out && c < p->d_v; c++)
-            element_store(job->ptrs->out, p->out.dtype, at + c * p->out.part[0].col_stride,
-                          row.out[c]);
+        write_out(job, seq, head, i, &row);
         write_stats(job, seq, head, i, &row);
     }
 }

@@ -202,7 +202,7 @@ static score score_of(const grad_work *w, int64_t j)
     double dp = 0.0, dp_size = 0.0;
     set_weight(w, j, &s);
     for (int64_t c = 0; s.kept != 0.0 && c < w->p->d_v; c++) {
-        const double product = w->dy[c] * row_value_at(&w->row, &value, s.kept, c);
+        const double product = w->dy[c] * row_value_at(&w->row, &value, j, s.kept, c);
         dp += product;
         dp_size += fabs(product);
     }

@@ -48,17 +48,20 @@ static void weighted_values(const row_work *w, double *out)
         const fattn_span row_j = row_value(w, j);
         const double factor = row_kept(w, j);
         for (int64_t c = 0; c < w->p->d_v; c++)
-            out[c] += w->prob[j] * row_value_at(w, &row_j, factor, c);
+            out[c] += w->prob[j] * row_value_at(w, &row_j, j, factor, c);
     }
 }
 
 /* E_c = u { sum_j p_j |v_jc - o_c| r_j + n (A_c + |o_c|) } with r_j = (D+2) sigma_j + |x_j - m| + 2
  * and A_c = sum_j p_j |v_jc|. The sink is one more key with v = 0. With dropout v_j stands for what is
- * left of it, 0 or v_j / keep_prob, and n grows by the two roundings of that factor. */
+ * left of it, 0 or v_j / keep_prob, and n grows by the two roundings of that factor. Quantised operands
+ * bring more roundings (row_score_roundings). */
 static void value_bound(const row_work *w, const double *out, double *bound)
 {
     const fattn_problem *p = w->p;
-    const double n = (double)w->n_visible + (p->dropout.kind == DROPOUT_NONE ? 0.0 : 2.0);
+    const double n = (double)w->n_visible + (p->dropout.kind == DROPOUT_NONE ? 0.0 : 2.0) +
+                     row_value_roundings(p);
+    const double products = (double)p->d_qk + row_score_roundings(p);
     double worst_jump = 0.0;
     for (int64_t j = w->window.lo; j < w->window.hi; j++)
         if (!weightless(w, j) && w->jump[j] > worst_jump) worst_jump = w->jump[j];
@@ -70,12 +73,12 @@ static void value_bound(const row_work *w, const double *out, double *bound)
 
     for (int64_t j = w->window.lo; j < w->window.hi; j++) {
         if (weightless(w, j)) continue;
-        const double roundings = (double)(p->d_qk + 2) * w->sigma[j] + fabs(w->x[j] - w->max) + 2.0;
+        const double roundings = products * w->sigma[j] + fabs(w->x[j] - w->max) + 2.0;
         const double moved = REF_UNIT * roundings + expm1(w->jump[j]) * exp(worst_jump);
         const fattn_span row_j = row_value(w, j);
         const double factor = row_kept(w, j);
         for (int64_t c = 0; c < p->d_v; c++) {
-            const double v = row_value_at(w, &row_j, factor, c);
+            const double v = row_value_at(w, &row_j, j, factor, c);
             bound[c] += w->prob[j] * (fabs(v - out[c]) * moved + REF_UNIT * n * fabs(v)) +
                         REF_FLUSH * (fabs(v) + 1.0);
         }
@@ -87,16 +90,17 @@ static void value_bound(const row_work *w, const double *out, double *bound)
 static void stats_bounds(const row_work *w, fattn_ref_row *row)
 {
     double mean_sigma = 0.0, mean_jump = 0.0, contender = 0.0;
+    const double products = (double)w->p->d_qk + row_score_roundings(w->p);
     for (int64_t j = w->window.lo; j < w->window.hi; j++) {
         if (weightless(w, j)) continue;
         const double prob = exp(w->x[j] - w->key_max) / w->key_sum;
-        const double off = REF_UNIT * (double)(w->p->d_qk + 2) * w->sigma[j] + w->jump[j];
+        const double off = REF_UNIT * products * w->sigma[j] + w->jump[j];
         mean_sigma += prob * w->sigma[j];
         mean_jump += prob * w->jump[j];
         if (w->x[j] + 2.0 * off >= w->key_max && off > contender) contender = off;
     }
     row->lse_bound =
-        LSE_UNIT * fmax(1.0, fabs(row->lse)) + REF_UNIT * (double)w->p->d_qk * mean_sigma + mean_jump;
+        LSE_UNIT * fmax(1.0, fabs(row->lse)) + REF_UNIT * (products - 2.0) * mean_sigma + mean_jump;
     row->max_bound = LSE_UNIT * fmax(1.0, fabs(row->max)) + contender;
 }
 
@@ -117,9 +121,10 @@ static int64_t mean_values(const row_work *w, fattn_ref_row *row)
     for (int64_t j = keys.lo; j < keys.hi; j++) {
         const fattn_span row_j = row_value(w, j);
         for (int64_t c = 0; c < w->p->d_v; c++) {
-            const double v = row_value_at(w, &row_j, 1.0, c);
+            const double v = row_value_at(w, &row_j, j, 1.0, c);
             row->out[c] += v / n;
-            if (row->out_bound) row->out_bound[c] += REF_UNIT * fabs(v);
+            if (row->out_bound)
+                row->out_bound[c] += REF_UNIT * (1.0 + row_value_roundings(w->p) / n) * fabs(v);
         }
     }
     for (int64_t c = 0; row->out_bound && c < w->p->d_v; c++)

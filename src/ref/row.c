@@ -10,6 +10,7 @@
 #include "core/bias.h"
 #include "core/dropout.h"
 #include "core/element.h"
+#include "core/quant.h"
 
 static int64_t longest_kv(const fattn_problem *p)
 {
@@ -36,8 +37,24 @@ static void load_query(const row_work *w)
                                        w->seq->q_row0 + w->i);
         for (int64_t c = 0; c < view->part[part].d; c++)
             *q++ =
-                element_load(w->ptrs->q[part], view->dtype, at + c * view->part[part].col_stride);
+                element_load(w->ptrs->q[part], view_dtype(view, part),
+                             at + c * view->part[part].col_stride);
     }
+}
+
+/* Column c of a row, as it is stored. */
+static double stored(const void *row, fattn_dtype dtype, const fattn_part *part, int64_t c)
+{
+    const int pack = element_pack(dtype);
+    return element_load_packed(row, dtype, part_column(part, c / pack), (int)(c % pack));
+}
+
+static double key_at(const row_work *w, int part, const fattn_span *row, int64_t kv_head, int64_t j,
+                     int64_t c)
+{
+    const double x = stored(row->at, view_dtype(&w->p->k, part), row->part, c);
+    if (part > 0) return x; /* rope columns have no scales of their own */
+    return quant_value(w->p, w->ptrs, OPERAND_KEY, w->seq, kv_head, j, c, x);
 }
 
 /* q . k_j and sum |q||k|. */
@@ -51,8 +68,7 @@ static double dot(const row_work *w, int64_t j, double *absolute)
         const int64_t kv_head = MUTANT(26, w->head / w->p->group, w->head % w->p->n_kv_heads);
         const fattn_span key = view_span(w->p, w->ptrs, w->seq, OPERAND_KEY, part, kv_head, j, 1);
         for (int64_t c = 0; c < view->part[part].d; c++) {
-            const double product =
-                *q++ * element_load(key.at, view->dtype, part_column(key.part, c));
+            const double product = *q++ * key_at(w, part, &key, kv_head, j, c);
             sum += product;
             *absolute += fabs(product);
         }
@@ -70,10 +86,11 @@ static void score_key(const row_work *w, int64_t j)
 {
     const fattn_problem *p = w->p;
     double absolute, jump = 0.0;
-    double s = dot(w, j, &absolute);
+    double s = w->factor * dot(w, j, &absolute);
+    absolute *= fabs(w->factor);
     if (p->round_scores_f16) {
         /* an fp32 sum that is off by `error` may round to another fp16 value */
-        const double error = REF_UNIT * (double)(p->d_qk + 2) * absolute;
+        const double error = REF_UNIT * ((double)p->d_qk + row_score_roundings(p)) * absolute;
         jump = fabs(p->scale) * (round_f16(s + error) - round_f16(s - error));
         s = round_f16(s);
     }
@@ -112,9 +129,10 @@ fattn_span row_value(const row_work *w, int64_t j)
     return view_span(w->p, w->ptrs, w->seq, OPERAND_VALUE, 0, w->head / w->p->group, j, 1);
 }
 
-static double value_at(const row_work *w, const fattn_span *row, int64_t column)
+static double value_at(const row_work *w, const fattn_span *row, int64_t j, int64_t column)
 {
-    return element_load(row->at, w->p->v.dtype, part_column(row->part, column));
+    const double x = stored(row->at, w->p->v.dtype, row->part, column);
+    return quant_value(w->p, w->ptrs, OPERAND_VALUE, w->seq, w->head / w->p->group, j, column, x);
 }
 
 double row_kept(const row_work *w, int64_t j)
@@ -124,9 +142,35 @@ double row_kept(const row_work *w, int64_t j)
     return MUTANT(155, w->p->dropout.factor, 1.0);
 }
 
-double row_value_at(const row_work *w, const fattn_span *row, double factor, int64_t column)
+double row_value_at(const row_work *w, const fattn_span *row, int64_t j, double factor,
+                    int64_t column)
 {
-    return factor == 0.0 ? 0.0 : factor * value_at(w, row, column);
+    return factor == 0.0 ? 0.0 : factor * w->p_scale * value_at(w, row, j, column);
+}
+
+/* (x + offset) * scale: each of the two may round, and so may the scale, from another dtype. */
+static double affine_roundings(const fattn_affine *affine)
+{
+    return grid_present(&affine->scale) ? 3.0 : 0.0;
+}
+
+double row_score_roundings(const fattn_problem *p)
+{
+    return 2.0 + affine_roundings(&p->k_affine) + (grid_present(&p->q_scale) ? 1.0 : 0.0) +
+           (grid_present(&p->score_scale) ? 1.0 : 0.0);
+}
+
+double row_value_roundings(const fattn_problem *p)
+{
+    return affine_roundings(&p->v_affine) + (grid_present(&p->p_scale) ? 1.0 : 0.0);
+}
+
+static double row_factor(const row_work *w)
+{
+    const fattn_problem *p = w->p;
+    const int64_t row = grid_at(&p->q_scale, w->seq->batch, w->head, w->seq->q_row0 + w->i);
+    return grid_load(&p->q_scale, w->ptrs->q_scale, row) *
+           grid_load(&p->score_scale, w->ptrs->score_scale, 0);
 }
 
 void row_open(row_work *w, const fattn_problem *p, const fattn_ptrs *ptrs, const fattn_seq *seq,
@@ -139,6 +183,8 @@ void row_open(row_work *w, const fattn_problem *p, const fattn_ptrs *ptrs, const
     w->sigma = w->x + seq->kv_len;
     w->jump = w->sigma + seq->kv_len;
     w->prob = w->jump + seq->kv_len;
+    w->factor = row_factor(w);
+    w->p_scale = grid_load(&p->p_scale, ptrs->p_scale, 0);
     w->sink = p->sink ? element_load(ptrs->sink, p->sink_dtype, head * p->sink_stride) : -INFINITY;
     score_row(w);
 }

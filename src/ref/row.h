@@ -17,6 +17,8 @@ typedef struct row_work {
     fattn_interval window;
     int64_t n_visible;
     double *q;     /* [d_qk] */
+    double factor; /* of q.k: q_scale of the row, score_scale; 1 without them */
+    double p_scale;
     double *x;     /* score */
     double *sigma; /* |scale| sum |q||k| + |bias|: what the roundings of x grow with; -1 = hidden */
     double *jump;  /* how far rounding q.k to fp16 may throw x; 0 unless it is asked for */
@@ -38,7 +40,12 @@ static inline bool row_hidden(const row_work *w, int64_t j) { return w->sigma[j]
 double row_kept(const row_work *w, int64_t j);
 /* Value row j, and a column of it times the factor; a dropped value is not looked at. */
 fattn_span row_value(const row_work *w, int64_t j);
-double row_value_at(const row_work *w, const fattn_span *row, double factor, int64_t column);
+double row_value_at(const row_work *w, const fattn_span *row, int64_t j, double factor,
+                    int64_t column);
+/* Roundings of a score beside those of its D products and sums; of a weighted value beside those of n
+ * weights and sums: quantised operands and factors bring some. */
+double row_score_roundings(const fattn_problem *p);
+double row_value_roundings(const fattn_problem *p);
 /* NaN if either is: fmax() would drop it. */
 double row_max(double a, double b);
 

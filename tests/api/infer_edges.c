@@ -123,8 +123,8 @@ static void an_empty_query_is_no_excuse(void **state)
     expect_refused(run(plain_context(), &a), FATTN_E_SHAPE, "query", "rank");
     a = call_of("HSB", 4, f16(3, 0, 3, 256, 0), k, k);
     expect_refused(run(plain_context(), &a), FATTN_E_ARG, "input_layout", "layout");
-    a = call_of("BSH", 4, tensor_new(FATTN_I8, 0, 3, 0, 3, 256), k, k);
-    expect_refused(run(plain_context(), &a), FATTN_E_UNSUPPORTED, "query", "dtype");
+    a = call_of("BSH", 4, tensor_new(FATTN_I64, 0, 3, 0, 3, 256), k, k);
+    expect_refused(run(plain_context(), &a), FATTN_E_DTYPE, "query", "dtype");
     a = call_of("BSH", 4, f16(3, 0, 3, 256, 0), k, k);
     a.attention_out = f16(3, 1, 3, 256, 0);
     expect_refused(fattn_fused_infer_attention_score(plain_context(), &a), FATTN_E_SHAPE,

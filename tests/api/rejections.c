@@ -133,7 +133,7 @@ static void dtypes_and_numbers(void **state)
            c->a.value = tensor_new(FATTN_BF16, 1, 4, 2, 8, 2, 4));
     REFUSE(FATTN_E_DTYPE, "query", dense("BSND"),
            c->a.query = tensor_new(FATTN_BOOL, 1, 4, 2, 6, 4, 4));
-    REFUSE(FATTN_E_UNSUPPORTED, "query", dense("BSND"),
+    REFUSE(FATTN_E_DTYPE, "query", dense("BSND"),
            c->a.query = tensor_new(FATTN_I8, 1, 4, 2, 6, 4, 4));
     static const double bad[] = {1.2, 0, -0.1, 1 + 1e-8}, dropout[] = {0.9, 1e-12, 1 - 1e-8};
     static const double none_at_all[] = {1, 1 - 1e-10, 1 + 1e-10};

@@ -238,6 +238,57 @@ static strict_case *mla_packed(void)
     return c;
 }
 
+/* ---- quantised
+ * ------------------------------------------------------------------------------------ */
+
+#define ONE(dtype) tensor_new(dtype, 1, 1, 1)
+#define KEYS_OF(a, dtype, sq, d)                                                                   \
+    (a)->query = NEW(4, 2, sq, 4, d),                                                              \
+    (a)->key = (a)->value = tensor_new(dtype, 1, 4, 2, 8, 2, (dtype) == FATTN_I4 ? (d) / 8 : (d))
+#define SCALES(a, dtype)                                                                           \
+    (a)->key_antiquant_scale = (a)->value_antiquant_scale = tensor_new(dtype, 1, 1, 128)
+#define BY_TOKEN(a, side)                                                                          \
+    (a)->side##_antiquant_scale = tensor_new(FATTN_F32, 1, 2, 2, 40),                              \
+    (a)->side##_antiquant_mode = 1
+
+static strict_case *quantised(int sq)
+{
+    strict_case *c = of(plain("BSND", sq));
+    args *a = &c->a.fused;
+    KEYS_OF(a, FATTN_I8, sq, 64);
+    a->antiquant_scale = NEW(3, 2, 2, 64);
+    return c;
+}
+
+static strict_case *separate(int sq)
+{
+    strict_case *c = quantised(sq);
+    c->a.fused.antiquant_scale = NULL;
+    SCALES(&c->a.fused, FATTN_F16);
+    return c;
+}
+
+static strict_case *full(int sq)
+{
+    strict_case *c = quantised(sq);
+    args *a = &c->a.fused;
+    a->query = tensor_new(FATTN_I8, 1, 4, 2, sq, 4, 64), a->antiquant_scale = NULL;
+    a->dequant_scale1 = a->quant_scale1 = a->dequant_scale2 = ONE(FATTN_F32);
+    return c;
+}
+
+static strict_case *nz_int8(void)
+{
+    strict_case *c = strict_case_new("fused_infer_attention_score");
+    args *a = &c->a.fused;
+    a->input_layout = "BNSD", a->num_heads = 10, a->num_key_value_heads = 1, a->inner_precise = 1;
+    a->query = tensor_new(FATTN_BF16, 1, 4, 2, 10, 1, 128);
+    a->key = a->value = tensor_new(FATTN_I8, 1, 5, 8, 1, 4, 128, 32), a->block_size = 128;
+    a->block_table = table_of(2, 4, 8), a->actual_seq_lengths_kv = list_of(2, 40, 33);
+    SCALES(a, FATTN_BF16);
+    return c;
+}
+
 /* ---- version 2
  * ------------------------------------------------------------------------------------ */
 
@@ -261,6 +312,30 @@ static strict_case *packed2(int d)
 {
     return second(
         &packed_infer(FUSED, FATTN_F16, 2, (int[]){3, 1}, (int[]){4, 2}, 0, 4, 2, d, d)->a);
+}
+
+/* Packed queries, int8 keys in a cache, a scale per key. */
+static strict_case *packed_cache2(void)
+{
+    strict_case *c = second(&packed_paged()->a.fused);
+    args2 *v = &c->a.fused2;
+    v->key = v->value = tensor_new(FATTN_I8, 1, 3, 8, 16, 128);
+    v->dequant_scale_key = v->dequant_scale_value = tensor_new(FATTN_F32, 1, 2, 3, 40);
+    v->key_quant_mode = v->value_quant_mode = 1;
+    return c;
+}
+
+static strict_case *mla_int8(void)
+{
+    strict_case *c = second(&mla(1)->a.fused);
+    args2 *v = &c->a.fused2;
+    v->query = tensor_new(FATTN_I8, 1, 4, 2, 1, 4, 512);
+    v->query_rope = tensor_new(FATTN_BF16, 1, 4, 2, 1, 4, 64);
+    v->key = v->value = tensor_new(FATTN_I8, 1, 5, 8, 1, 16, 128, 32), v->block_size = 128;
+    v->key_rope = tensor_new(FATTN_BF16, 1, 5, 8, 1, 4, 128, 16);
+    v->dequant_scale_query = tensor_new(FATTN_F32, 1, 3, 2, 1, 4);
+    v->dequant_scale_key = v->dequant_scale_value = ONE(FATTN_F32), v->query_quant_mode = 3;
+    return c;
 }
 
 static strict_case *tree(void)

@@ -7,7 +7,7 @@
 static void test_sizes(void **state)
 {
     (void)state;
-    const size_t sizes[FATTN_DTYPE_COUNT] = {0, 8, 4, 2, 2, 8, 4, 1, 1, 1, 4, 1, 1};
+    const size_t sizes[FATTN_DTYPE_COUNT] = {0, 8, 4, 2, 2, 8, 4, 1, 1, 1, 4, 1, 1, 1, 1, 1, 1};
     for (int i = 0; i < FATTN_DTYPE_COUNT; i++)
         assert_int_equal(fattn_dtype_size((fattn_dtype)i), sizes[i]);
     assert_int_equal(fattn_dtype_size((fattn_dtype)1000), 0);

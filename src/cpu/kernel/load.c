@@ -9,6 +9,10 @@
 SLOT(fattn_load_fn, load_f32);
 SLOT(fattn_load_fn, load_f16);
 SLOT(fattn_load_fn, load_bf16);
+SLOT(fattn_load_fn, load_i8);
+SLOT(fattn_load_fn, load_e4m3);
+SLOT(fattn_load_fn, load_e5m2);
+SLOT(fattn_load_fn, load_i4);
 SLOT(fattn_pack_fn, pack_f32);
 SLOT(fattn_pack_fn, pack_f16);
 SLOT(fattn_pack_fn, pack_bf16);
@@ -17,6 +21,8 @@ static INLINE void load_row(float *dst, const void *src, int cols, const int typ
 {
     const int padded = (cols + LANES_MAX - 1) / LANES_MAX * LANES_MAX;
     int c = 0;
+    if (type == VEC_I4 && VL == 1)
+        for (; c < cols; c++) v_store(dst + c, v_dup(vec_i4(src, c)));
     for (; c + VL <= cols; c += VL) v_store(dst + c, v_load_as(vec_at(src, c, type), type));
     if (c < cols) {
         v_store(dst + c, v_load_partial_as(vec_at(src, c, type), cols - c, type));
@@ -90,6 +96,30 @@ void ISA(load_bf16)(float *dst, ptrdiff_t ld, const void *src, ptrdiff_t src_str
                     int cols)
 {
     load(dst, ld, src, src_stride, rows, cols, VEC_BF16);
+}
+
+void ISA(load_i8)(float *dst, ptrdiff_t ld, const void *src, ptrdiff_t src_stride, int rows,
+                  int cols)
+{
+    load(dst, ld, src, src_stride, rows, cols, VEC_I8);
+}
+
+void ISA(load_e4m3)(float *dst, ptrdiff_t ld, const void *src, ptrdiff_t src_stride, int rows,
+                    int cols)
+{
+    load(dst, ld, src, src_stride, rows, cols, VEC_E4M3);
+}
+
+void ISA(load_e5m2)(float *dst, ptrdiff_t ld, const void *src, ptrdiff_t src_stride, int rows,
+                    int cols)
+{
+    load(dst, ld, src, src_stride, rows, cols, VEC_E5M2);
+}
+
+void ISA(load_i4)(float *dst, ptrdiff_t ld, const void *src, ptrdiff_t src_stride, int rows,
+                  int cols)
+{
+    load(dst, ld, src, src_stride, rows, cols, VEC_I4);
 }
 
 void ISA(pack_f32)(float *qt, const void *const *rows, int n_rows, int cols, float scale)

@@ -14,12 +14,12 @@ static INLINE void store(char *dst, const float *src, int cols, float divisor, c
     int c = 0;
     for (; c + VL <= cols; c += VL)
         v_store_as(
-            dst + c * vec_size(type),
+            dst + vec_bytes(c, type),
             MUTANT(57, v_div(v_load(src + c), div), v_mul(v_load(src + c), v_div(v_dup(1), div))),
             type);
     if (c < cols) {
         const vf x = v_div(v_load_partial(src + c, cols - c), div);
-        v_store_partial_as(dst + c * vec_size(type), x, cols - c, type);
+        v_store_partial_as(dst + vec_bytes(c, type), x, cols - c, type);
     }
 }
 

@@ -10,14 +10,22 @@
 SLOT(fattn_dot_fn, dot_f32);
 SLOT(fattn_dot_fn, dot_f16);
 SLOT(fattn_dot_fn, dot_bf16);
+SLOT(fattn_dot_fn, dot_i8);
+SLOT(fattn_dot_fn, dot_e4m3);
+SLOT(fattn_dot_fn, dot_e5m2);
+SLOT(fattn_dot_fn, dot_i4);
 SLOT(fattn_axpy_fn, axpy_f32);
 SLOT(fattn_axpy_fn, axpy_f16);
 SLOT(fattn_axpy_fn, axpy_bf16);
+SLOT(fattn_axpy_fn, axpy_i8);
+SLOT(fattn_axpy_fn, axpy_e4m3);
+SLOT(fattn_axpy_fn, axpy_e5m2);
+SLOT(fattn_axpy_fn, axpy_i4);
 
 enum { LINE = 64, SUMS = 8, AXPY_KEYS = 16 };
 
 /* Does the vector at column c begin a cache line of its row (were the row aligned)? */
-static INLINE int begins_line(int c, const int type) { return c * vec_size(type) % LINE == 0; }
+static INLINE int begins_line(int c, const int type) { return vec_bytes(c, type) % LINE == 0; }
 
 /* mr rows x nk keys, at most SUMS of them. No more keys at a time, although a larger tile would load q
  * less often: memory is fast only when it is read nearly in order. */
@@ -55,7 +63,7 @@ static INLINE void dot_rows(float *s, const float *q, ptrdiff_t ldq, const void 
                             int keys, int d, const void *ahead, const int type, const int mr)
 {
     const int nk = mr == 1 ? SUMS / 2 : SUMS / mr;
-    const ptrdiff_t step = ldk * vec_size(type);
+    const ptrdiff_t step = vec_bytes(ldk, type);
     const char *row = k, *next = ahead;
     int key = 0;
     for (; key + nk <= keys; key += nk, row += nk * step) {
@@ -85,7 +93,7 @@ static INLINE void axpy_tile(float *o, ptrdiff_t ldo, const float *p, const void
                              int keys, const void *ahead, int partial, const int type, const int mr,
                              const int nv)
 {
-    const ptrdiff_t step = ldv * vec_size(type);
+    const ptrdiff_t step = vec_bytes(ldv, type);
     const char *row = v, *next = ahead;
     vf acc[4][8];
     UNROLL for (int i = 0; i < mr; i++)
@@ -176,6 +184,30 @@ void ISA(dot_bf16)(float *s, const float *q, ptrdiff_t ldq, const void *k, ptrdi
     dot(s, q, ldq, k, ldk, rows, keys, d, ahead, VEC_BF16);
 }
 
+void ISA(dot_i8)(float *s, const float *q, ptrdiff_t ldq, const void *k, ptrdiff_t ldk, int rows,
+                 int keys, int d, const void *ahead)
+{
+    dot(s, q, ldq, k, ldk, rows, keys, d, ahead, VEC_I8);
+}
+
+void ISA(dot_e4m3)(float *s, const float *q, ptrdiff_t ldq, const void *k, ptrdiff_t ldk, int rows,
+                   int keys, int d, const void *ahead)
+{
+    dot(s, q, ldq, k, ldk, rows, keys, d, ahead, VEC_E4M3);
+}
+
+void ISA(dot_e5m2)(float *s, const float *q, ptrdiff_t ldq, const void *k, ptrdiff_t ldk, int rows,
+                   int keys, int d, const void *ahead)
+{
+    dot(s, q, ldq, k, ldk, rows, keys, d, ahead, VEC_E5M2);
+}
+
+void ISA(dot_i4)(float *s, const float *q, ptrdiff_t ldq, const void *k, ptrdiff_t ldk, int rows,
+                 int keys, int d, const void *ahead)
+{
+    dot(s, q, ldq, k, ldk, rows, keys, d, ahead, VEC_I4);
+}
+
 void ISA(axpy_f32)(float *o, ptrdiff_t ldo, const float *p, const void *v, ptrdiff_t ldv, int rows,
                    int keys, int cols, const void *ahead)
 {
@@ -192,4 +224,28 @@ void ISA(axpy_bf16)(float *o, ptrdiff_t ldo, const float *p, const void *v, ptrd
                     int keys, int cols, const void *ahead)
 {
     axpy(o, ldo, p, v, ldv, rows, keys, cols, ahead, VEC_BF16);
+}
+
+void ISA(axpy_i8)(float *o, ptrdiff_t ldo, const float *p, const void *v, ptrdiff_t ldv, int rows,
+                  int keys, int cols, const void *ahead)
+{
+    axpy(o, ldo, p, v, ldv, rows, keys, cols, ahead, VEC_I8);
+}
+
+void ISA(axpy_e4m3)(float *o, ptrdiff_t ldo, const float *p, const void *v, ptrdiff_t ldv, int rows,
+                    int keys, int cols, const void *ahead)
+{
+    axpy(o, ldo, p, v, ldv, rows, keys, cols, ahead, VEC_E4M3);
+}
+
+void ISA(axpy_e5m2)(float *o, ptrdiff_t ldo, const float *p, const void *v, ptrdiff_t ldv, int rows,
+                    int keys, int cols, const void *ahead)
+{
+    axpy(o, ldo, p, v, ldv, rows, keys, cols, ahead, VEC_E5M2);
+}
+
+void ISA(axpy_i4)(float *o, ptrdiff_t ldo, const float *p, const void *v, ptrdiff_t ldv, int rows,
+                  int keys, int cols, const void *ahead)
+{
+    axpy(o, ldo, p, v, ldv, rows, keys, cols, ahead, VEC_I4);
 }

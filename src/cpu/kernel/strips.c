@@ -10,9 +10,17 @@
 SLOT(fattn_dot_strips_fn, dot_strips_f32);
 SLOT(fattn_dot_strips_fn, dot_strips_f16);
 SLOT(fattn_dot_strips_fn, dot_strips_bf16);
+SLOT(fattn_dot_strips_fn, dot_strips_i8);
+SLOT(fattn_dot_strips_fn, dot_strips_e4m3);
+SLOT(fattn_dot_strips_fn, dot_strips_e5m2);
+SLOT(fattn_dot_strips_fn, dot_strips_i4);
 SLOT(fattn_axpy_strips_fn, axpy_strips_f32);
 SLOT(fattn_axpy_strips_fn, axpy_strips_f16);
 SLOT(fattn_axpy_strips_fn, axpy_strips_bf16);
+SLOT(fattn_axpy_strips_fn, axpy_strips_i8);
+SLOT(fattn_axpy_strips_fn, axpy_strips_e4m3);
+SLOT(fattn_axpy_strips_fn, axpy_strips_e5m2);
+SLOT(fattn_axpy_strips_fn, axpy_strips_i4);
 
 enum { SUMS = 8, NV_MAX = 8 };
 
@@ -105,7 +113,7 @@ static INLINE void axpy_tile(float *o, ptrdiff_t ldo, const float *p, const fatt
     UNROLL for (int i = 0; i < mr; i++)
         UNROLL for (int j = 0; j < nv; j++) acc[i][j] = v_load(o + i * ldo + c + j * VL);
 
-    const ptrdiff_t step = x->ld * vec_size(type);
+    const ptrdiff_t step = vec_bytes(x->ld, type);
     const char *row = x->at, *next = ahead;
     for (int key = 0; key < keys; key++, row += step) {
         if (next) {
@@ -167,6 +175,30 @@ void ISA(dot_strips_bf16)(float *s, const float *q, ptrdiff_t ldq, const fattn_s
     dot(s, q, ldq, k, rows, keys, d, ahead, VEC_BF16);
 }
 
+void ISA(dot_strips_i8)(float *s, const float *q, ptrdiff_t ldq, const fattn_strips *k, int rows,
+                        int keys, int d, const void *ahead)
+{
+    dot(s, q, ldq, k, rows, keys, d, ahead, VEC_I8);
+}
+
+void ISA(dot_strips_e4m3)(float *s, const float *q, ptrdiff_t ldq, const fattn_strips *k, int rows,
+                          int keys, int d, const void *ahead)
+{
+    dot(s, q, ldq, k, rows, keys, d, ahead, VEC_E4M3);
+}
+
+void ISA(dot_strips_e5m2)(float *s, const float *q, ptrdiff_t ldq, const fattn_strips *k, int rows,
+                          int keys, int d, const void *ahead)
+{
+    dot(s, q, ldq, k, rows, keys, d, ahead, VEC_E5M2);
+}
+
+void ISA(dot_strips_i4)(float *s, const float *q, ptrdiff_t ldq, const fattn_strips *k, int rows,
+                        int keys, int d, const void *ahead)
+{
+    dot(s, q, ldq, k, rows, keys, d, ahead, VEC_I4);
+}
+
 void ISA(axpy_strips_f32)(float *o, ptrdiff_t ldo, const float *p, const fattn_strips *v, int rows,
                           int keys, int cols, const void *ahead)
 {
@@ -183,4 +215,28 @@ void ISA(axpy_strips_bf16)(float *o, ptrdiff_t ldo, const float *p, const fattn_
                            int keys, int cols, const void *ahead)
 {
     axpy(o, ldo, p, v, rows, keys, cols, ahead, VEC_BF16);
+}
+
+void ISA(axpy_strips_i8)(float *o, ptrdiff_t ldo, const float *p, const fattn_strips *v, int rows,
+                         int keys, int cols, const void *ahead)
+{
+    axpy(o, ldo, p, v, rows, keys, cols, ahead, VEC_I8);
+}
+
+void ISA(axpy_strips_e4m3)(float *o, ptrdiff_t ldo, const float *p, const fattn_strips *v, int rows,
+                           int keys, int cols, const void *ahead)
+{
+    axpy(o, ldo, p, v, rows, keys, cols, ahead, VEC_E4M3);
+}
+
+void ISA(axpy_strips_e5m2)(float *o, ptrdiff_t ldo, const float *p, const fattn_strips *v, int rows,
+                           int keys, int cols, const void *ahead)
+{
+    axpy(o, ldo, p, v, rows, keys, cols, ahead, VEC_E5M2);
+}
+
+void ISA(axpy_strips_i4)(float *o, ptrdiff_t ldo, const float *p, const fattn_strips *v, int rows,
+                         int keys, int cols, const void *ahead)
+{
+    axpy(o, ldo, p, v, rows, keys, cols, ahead, VEC_I4);
 }

@@ -7,6 +7,7 @@
  *   vf, vm             VL floats; VL conditions
  *   v_load, v_store    VL floats at any address
  *   v_load_f16, _bf16  VL halves, widened; v_store_... rounds to nearest even, NaN stays NaN
+ *   v_load_i8, _e4m3, _e5m2, _i4   8 and 4 bits, widened; of i4 whole pairs, the low nibble first
  *   ..._partial(p, n)  the first n < VL elements, no other byte is touched; the rest reads as 0
  *   v_fma(a, b, c)     a * b + c (one rounding; two on the scalar set)
  *   v_max(a, b)        b where a is NaN: a running maximum as second operand ignores NaN
@@ -68,17 +69,34 @@
 #define SLOT(type, name) __typeof__(*(type)0) ISA(name)
 
 /* Element types in memory; the constant argument of the bodies that are stamped per type. */
-enum { VEC_F32, VEC_F16, VEC_BF16 };
+enum { VEC_F32, VEC_F16, VEC_BF16, VEC_I8, VEC_E4M3, VEC_E5M2, VEC_I4 };
 
-static INLINE ptrdiff_t vec_size(const int type) { return type == VEC_F32 ? 4 : 2; }
+/* Bytes of that many elements; an even number of VEC_I4. */
+static INLINE ptrdiff_t vec_bytes(ptrdiff_t count, const int type)
+{
+    if (type == VEC_F32) return count * 4;
+    if (type == VEC_I4) return count / 2;
+    return type == VEC_F16 || type == VEC_BF16 ? count * 2 : count;
+}
 
 static INLINE const void *vec_at(const void *p, ptrdiff_t index, const int type)
 {
-    return (const char *)p + index * vec_size(type);
+    return (const char *)p + vec_bytes(index, type);
+}
+
+/* Element `index` of VEC_I4, for sets that cannot hold a pair. */
+static INLINE float vec_i4(const void *p, int index)
+{
+    const int byte = ((const uint8_t *)p)[index / 2], nibble = index % 2 ? byte >> 4 : byte & 15;
+    return (float)((nibble ^ 8) - 8);
 }
 
 static INLINE vf v_load_as(const void *p, const int type)
 {
+    if (type == VEC_I8) return v_load_i8(p);
+    if (type == VEC_E4M3) return v_load_e4m3(p);
+    if (type == VEC_E5M2) return v_load_e5m2(p);
+    if (type == VEC_I4) return v_load_i4(p);
     if (type == VEC_F16) return v_load_f16(p);
     if (type == VEC_BF16) return v_load_bf16(p);
     return v_load(p);
@@ -86,6 +104,10 @@ static INLINE vf v_load_as(const void *p, const int type)
 
 static INLINE vf v_load_partial_as(const void *p, int n, const int type)
 {
+    if (type == VEC_I8) return v_load_i8_partial(p, n);
+    if (type == VEC_E4M3) return v_load_e4m3_partial(p, n);
+    if (type == VEC_E5M2) return v_load_e5m2_partial(p, n);
+    if (type == VEC_I4) return v_load_i4_partial(p, n);
     if (type == VEC_F16) return v_load_f16_partial(p, n);
     if (type == VEC_BF16) return v_load_bf16_partial(p, n);
     return v_load_partial(p, n);

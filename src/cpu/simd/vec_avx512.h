@@ -87,6 +87,62 @@ static INLINE vf v_load_bf16_partial(const void *p, int n)
     return widen_bf16(_mm256_maskz_loadu_epi16(first_lanes(n), p));
 }
 
+static INLINE __m128i load_bytes(const void *p) { return _mm_loadu_si128((const __m128i *)p); }
+
+static INLINE __m128i load_bytes_partial(const void *p, int n)
+{
+    return _mm_maskz_loadu_epi8(first_lanes(n), p);
+}
+
+static INLINE vf widen_i8(__m128i x) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(x)); }
+
+/* e5m2 is the upper half of an fp16. */
+static INLINE vf widen_e5m2(__m128i x)
+{
+    return _mm512_cvtph_ps(_mm256_slli_epi16(_mm256_cvtepu8_epi16(x), 8));
+}
+
+/* Shifted into place e4m3 is an fp16 that is 2^8 too small; all ones are NaN. */
+static INLINE vf widen_e4m3(__m128i x)
+{
+    const __m256i wide = _mm256_slli_epi16(_mm256_cvtepi8_epi16(x), 7); /* sign in the top bits */
+    const __m256i half = _mm256_and_si256(wide, _mm256_set1_epi16((short)0xbfff));
+    const __m256i size = _mm256_and_si256(half, _mm256_set1_epi16(0x3fff));
+    const __m256i nan = _mm256_cmpeq_epi16(size, _mm256_set1_epi16(0x3f80));
+    const __m256i top = _mm256_and_si256(nan, _mm256_set1_epi16(0x7e00));
+    return v_mul(_mm512_cvtph_ps(_mm256_or_si256(half, top)), v_dup(256.0f));
+}
+
+/* Two elements of a byte, the low nibble first. */
+static INLINE vf widen_i4(__m128i x)
+{
+    const __m128i low = _mm_set1_epi8(15), eight = _mm_set1_epi8(8);
+    const __m128i even = _mm_and_si128(x, low), odd = _mm_and_si128(_mm_srli_epi16(x, 4), low);
+    const __m128i both = _mm_xor_si128(_mm_unpacklo_epi8(even, odd), eight);
+    return widen_i8(_mm_sub_epi8(both, eight));
+}
+
+static INLINE vf v_load_i8(const void *p) { return widen_i8(load_bytes(p)); }
+static INLINE vf v_load_i8_partial(const void *p, int n)
+{
+    return widen_i8(load_bytes_partial(p, n));
+}
+static INLINE vf v_load_e4m3(const void *p) { return widen_e4m3(load_bytes(p)); }
+static INLINE vf v_load_e4m3_partial(const void *p, int n)
+{
+    return widen_e4m3(load_bytes_partial(p, n));
+}
+static INLINE vf v_load_e5m2(const void *p) { return widen_e5m2(load_bytes(p)); }
+static INLINE vf v_load_e5m2_partial(const void *p, int n)
+{
+    return widen_e5m2(load_bytes_partial(p, n));
+}
+static INLINE vf v_load_i4(const void *p) { return widen_i4(_mm_loadl_epi64((const __m128i *)p)); }
+static INLINE vf v_load_i4_partial(const void *p, int n)
+{
+    return widen_i4(load_bytes_partial(p, n / 2));
+}
+
 static INLINE __m256i narrow_f16(vf x)
 {
     return _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);

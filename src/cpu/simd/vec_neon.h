@@ -96,6 +96,71 @@ static INLINE vf v_load_bf16(const void *p) { return widen_bf16(vld1_u16(p)); }
 static INLINE vf v_load_f16_partial(const void *p, int n) { return widen_f16(load_halves(p, n)); }
 static INLINE vf v_load_bf16_partial(const void *p, int n) { return widen_bf16(load_halves(p, n)); }
 
+/* The first n <= 4 bytes, the others 0. */
+static INLINE uint8x8_t load_bytes_partial(const void *p, int n)
+{
+    uint8_t copy[8] = {0};
+    for (int i = 0; i < n; i++) copy[i] = ((const uint8_t *)p)[i];
+    return vld1_u8(copy);
+}
+
+static INLINE uint8x8_t load_bytes(const void *p)
+{
+    uint32_t word;
+    __builtin_memcpy(&word, p, sizeof word);
+    return vcreate_u8(word);
+}
+
+static INLINE vf widen_i8(int8x8_t x)
+{
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(x))));
+}
+
+/* e5m2 is the upper half of an fp16. */
+static INLINE vf widen_e5m2(uint8x8_t x)
+{
+    return widen_f16(vshl_n_u16(vget_low_u16(vmovl_u8(x)), 8));
+}
+
+/* Shifted into place e4m3 is an fp16 that is 2^8 too small; all ones are NaN. */
+static INLINE vf widen_e4m3(uint8x8_t x)
+{
+    const uint16x4_t wide = vget_low_u16(vmovl_u8(x)), size = vand_u16(wide, vdup_n_u16(0x7f));
+    const uint16x4_t sign = vshl_n_u16(vand_u16(wide, vdup_n_u16(0x80)), 8);
+    const uint16x4_t nan = vand_u16(vceq_u16(size, vdup_n_u16(0x7f)), vdup_n_u16(0x7e00));
+    const uint16x4_t half = vorr_u16(sign, vorr_u16(vshl_n_u16(size, 7), nan));
+    return v_mul(widen_f16(half), v_dup(256.0f));
+}
+
+/* Two elements of a byte, the low nibble first. */
+static INLINE vf widen_i4(uint8x8_t x)
+{
+    const uint8x8_t even = vand_u8(x, vdup_n_u8(15)), odd = vshr_n_u8(x, 4);
+    const int8x8_t both = vreinterpret_s8_u8(veor_u8(vzip1_u8(even, odd), vdup_n_u8(8)));
+    return widen_i8(vsub_s8(both, vdup_n_s8(8)));
+}
+
+static INLINE vf v_load_i8(const void *p) { return widen_i8(vreinterpret_s8_u8(load_bytes(p))); }
+static INLINE vf v_load_i8_partial(const void *p, int n)
+{
+    return widen_i8(vreinterpret_s8_u8(load_bytes_partial(p, n)));
+}
+static INLINE vf v_load_e4m3(const void *p) { return widen_e4m3(load_bytes(p)); }
+static INLINE vf v_load_e4m3_partial(const void *p, int n)
+{
+    return widen_e4m3(load_bytes_partial(p, n));
+}
+static INLINE vf v_load_e5m2(const void *p) { return widen_e5m2(load_bytes(p)); }
+static INLINE vf v_load_e5m2_partial(const void *p, int n)
+{
+    return widen_e5m2(load_bytes_partial(p, n));
+}
+static INLINE vf v_load_i4(const void *p) { return widen_i4(load_bytes_partial(p, VL / 2)); }
+static INLINE vf v_load_i4_partial(const void *p, int n)
+{
+    return widen_i4(load_bytes_partial(p, n / 2));
+}
+
 static INLINE uint16x4_t narrow_f16(vf x) { return vreinterpret_u16_f16(vcvt_f16_f32(x)); }
 
 static INLINE uint16x4_t narrow_bf16(vf x)

@@ -91,6 +91,29 @@ static INLINE vf v_load_f16(const void *p)
     return float_of(sign | ((size << 13) + ((size < 0x7c00 ? 112u : 224u) << 23)));
 }
 
+static INLINE vf v_load_i8(const void *p) { return (float)*(const int8_t *)p; }
+
+/* e5m2 is the upper half of an fp16. */
+static INLINE vf v_load_e5m2(const void *p)
+{
+    const uint16_t half = (uint16_t)(*(const uint8_t *)p << 8);
+    return v_load_f16(&half);
+}
+
+/* Shifted into place e4m3 is an fp16 that is 2^8 too small; all ones are NaN. */
+static INLINE vf v_load_e4m3(const void *p)
+{
+    const uint32_t byte = *(const uint8_t *)p, size = byte & 0x7f;
+    const uint16_t half = (uint16_t)((byte & 0x80) << 8 | (size == 0x7f ? 0x7e00 : size << 7));
+    return v_load_f16(&half) * 256.0f;
+}
+
+/* One lane holds no pair; rows of i4 are widened first (load.c). */
+static INLINE vf v_load_i4(const void *p) { return (void)p, 0.0f; }
+static INLINE vf v_load_i4_partial(const void *p, int n) { return (void)p, (void)n, 0.0f; }
+static INLINE vf v_load_i8_partial(const void *p, int n) { return n > 0 ? v_load_i8(p) : 0.0f; }
+static INLINE vf v_load_e4m3_partial(const void *p, int n) { return n > 0 ? v_load_e4m3(p) : 0.0f; }
+static INLINE vf v_load_e5m2_partial(const void *p, int n) { return n > 0 ? v_load_e5m2(p) : 0.0f; }
 static INLINE vf v_load_f16_partial(const void *p, int n) { return n > 0 ? v_load_f16(p) : 0.0f; }
 static INLINE vf v_load_bf16_partial(const void *p, int n) { return n > 0 ? v_load_bf16(p) : 0.0f; }
 

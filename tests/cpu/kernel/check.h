@@ -13,13 +13,15 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/fp8.h"
 #include "base/half.h"
 #include "cpu/isa.h"
 #include "guard.h"
 #include "sets.h"
 
 static const double unit = 0x1p-24; /* rounding of fp32 */
-static const char *const dtype_names[KERNEL_DTYPES] = {"f32", "f16", "bf16"};
+static const char *const dtype_names[KERNEL_DTYPES] = {"f32",  "f16",  "bf16", "i8",
+                                                       "e4m3", "e5m2", "i4"};
 
 /* Runs test(kernels) for every set that is built and usable. */
 static inline void each_isa(void (*test)(const fattn_kernels *k))
@@ -47,19 +49,29 @@ static inline void random_fill(float *x, size_t n, uint64_t *seed)
     for (size_t i = 0; i < n; i++) x[i] = random_float(seed);
 }
 
-static inline size_t dtype_size(int dtype) { return dtype == KERNEL_F32 ? 4 : 2; }
+/* Of the types with whole bytes: all but the last, KERNEL_I4. */
+static inline size_t dtype_size(int dtype)
+{
+    return dtype == KERNEL_F32 ? 4 : dtype < KERNEL_FLOATS ? 2 : 1;
+}
 
 static inline void put(void *p, size_t i, int dtype, float x)
 {
     if (dtype == KERNEL_F32) ((float *)p)[i] = x;
     if (dtype == KERNEL_F16) ((uint16_t *)p)[i] = half_to_f16(x);
     if (dtype == KERNEL_BF16) ((uint16_t *)p)[i] = half_to_bf16(x);
+    if (dtype == KERNEL_I8) ((int8_t *)p)[i] = (int8_t)(int)(127 * x);
+    if (dtype == KERNEL_E4M3) ((uint8_t *)p)[i] = fp8_to_e4m3((double)x);
+    if (dtype == KERNEL_E5M2) ((uint8_t *)p)[i] = fp8_to_e5m2((double)x);
 }
 
 static inline float get(const void *p, size_t i, int dtype)
 {
     if (dtype == KERNEL_F16) return half_from_f16(((const uint16_t *)p)[i]);
     if (dtype == KERNEL_BF16) return half_from_bf16(((const uint16_t *)p)[i]);
+    if (dtype == KERNEL_I8) return (float)((const int8_t *)p)[i];
+    if (dtype == KERNEL_E4M3) return fp8_from_e4m3(((const uint8_t *)p)[i]);
+    if (dtype == KERNEL_E5M2) return fp8_from_e5m2(((const uint8_t *)p)[i]);
     return ((const float *)p)[i];
 }
 

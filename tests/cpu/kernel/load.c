@@ -54,7 +54,7 @@ static void load_one(const fattn_kernels *k, int dtype, int rows, int cols, size
 static void load_blocks(const fattn_kernels *k)
 {
     guard g[2] = {guard_alloc(16384), guard_alloc(16384)};
-    for (int dtype = 0; dtype < KERNEL_DTYPES; dtype++) {
+    for (int dtype = 0; dtype < KERNEL_I4; dtype++) {
         for (int cols = 1; cols <= 70; cols++)
             for (size_t offset = 0; offset < 64; offset += dtype_size(dtype))
                 for (int side = GUARD_BEFORE; side <= GUARD_AFTER; side++)
@@ -110,7 +110,7 @@ static void pack_one(const fattn_kernels *k, int dtype, int n_rows, int cols, si
 static void pack_blocks(const fattn_kernels *k)
 {
     guard g[2] = {guard_alloc(16384), guard_alloc(64 * 144 * 4)};
-    for (int dtype = 0; dtype < KERNEL_DTYPES; dtype++) {
+    for (int dtype = 0; dtype < KERNEL_FLOATS; dtype++) {
         for (int n_rows = 1; n_rows <= TILE_ROWS; n_rows += n_rows < 20 ? 1 : 11)
             for (int cols = 1; cols <= 130; cols += cols < 36 ? 1 : 31)
                 pack_one(k, dtype, n_rows, cols, 0, cols % 2 ? GUARD_BEFORE : GUARD_AFTER, g);

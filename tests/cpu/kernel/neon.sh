@@ -27,9 +27,9 @@ for kernel in src/cpu/kernel/*.c; do
 done
 
 failed=0
-for slot in edit exp2 finite load pv qk softmax store stream strips table; do
+for slot in affine edit exp2 finite grad load pv qk softmax small store stream strips table; do
     $cc $flags -static -Itests/cpu/kernel/neon -Itests -Isrc -Iinclude "tests/cpu/kernel/$slot.c" \
-        src/cpu/isa.c src/base/cpuinfo.c src/base/cpucount.c src/base/half.c $objects \
+        src/cpu/isa.c src/base/cpuinfo.c src/base/cpucount.c src/base/half.c src/base/fp8.c $objects \
         -o "$build/$slot" -lm -lpthread
     echo "== $slot"
     FATTN_REQUIRE= "$run" "$build/$slot" || failed=$((failed + 1))

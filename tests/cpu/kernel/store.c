@@ -91,7 +91,7 @@ static void store_one(const fattn_kernels *k, int dtype, int cols, size_t offset
 static void rows(const fattn_kernels *k)
 {
     guard g[2] = {guard_alloc(4096), guard_alloc(4096)};
-    for (int dtype = 0; dtype < KERNEL_DTYPES; dtype++)
+    for (int dtype = 0; dtype < KERNEL_FLOATS; dtype++)
         for (int cols = 1; cols <= 70; cols++)
             for (size_t offset = 0; offset < 64; offset += dtype_size(dtype))
                 for (int side = GUARD_BEFORE; side <= GUARD_AFTER; side++)

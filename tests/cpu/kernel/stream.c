@@ -115,7 +115,7 @@ static void shapes(const fattn_kernels *k, run_fn run)
     guard g[OPERANDS], small[OPERANDS];
     for (int i = 0; i < OPERANDS; i++)
         g[i] = guard_alloc(64 * 200 * 4), small[i] = guard_alloc(4032);
-    for (int dtype = 0; dtype < KERNEL_DTYPES; dtype++) {
+    for (int dtype = 0; dtype < KERNEL_I4; dtype++) {
         int turn = 0;
         for (size_t i = 0; i < sizeof dims / sizeof *dims; i++)
             for (size_t j = 0; j < sizeof key_counts / sizeof *key_counts; j++, turn++) {
@@ -157,7 +157,7 @@ static void same_bits(const fattn_kernels *k)
           *alone = scratch(DOT_ROWS * LD);
     void *kv = scratch(64 * LD);
     random_fill(old, DOT_ROWS * LD, &seed);
-    for (int dtype = 0; dtype < KERNEL_DTYPES; dtype++)
+    for (int dtype = 0; dtype < KERNEL_I4; dtype++)
         for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) {
             const int d = dims[i];
             const block b = {dtype, DOT_ROWS, TILE_KEYS, d, d + 1};
@@ -201,7 +201,7 @@ static void specials(const fattn_kernels *k)
     float *q = scratch(DOT_ROWS * 48), *s = scratch(DOT_ROWS * 64), *o = scratch(DOT_ROWS * 48);
     void *kv = scratch(64 * D);
     for (int r = 0; r < DOT_ROWS; r++) random_fill(q + r * 48, D, &seed);
-    for (int dtype = 0; dtype < KERNEL_DTYPES; dtype++) {
+    for (int dtype = 0; dtype < KERNEL_FLOATS; dtype++) {
         const block b = {dtype, DOT_ROWS, TILE_KEYS, D, D};
         fill_kv(kv, NULL, &b, &seed);
         put(kv, BAD_KEY * D + BAD_COL, dtype, dtype == KERNEL_F32 ? INFINITY : NAN);
@@ -265,7 +265,7 @@ static void bench(const fattn_kernels *k)
     static const int totals[] = {512, 65536};
     static const int row_counts[] = {1, 2, 4, 7};
     for (int t = 0; t < 2; t++)
-        for (int dtype = 0; dtype < KERNEL_DTYPES; dtype++)
+        for (int dtype = 0; dtype < KERNEL_I4; dtype++)
             for (int i = 0; i < 4; i++) {
                 bench_cache b = {.kernels = k,
                                  .dtype = dtype,

@@ -122,7 +122,7 @@ static void all_shapes(const fattn_kernels *k)
     guard g[OPERANDS];
     for (int i = 0; i < OPERANDS; i++) g[i] = guard_alloc((TILE_KEYS * D_MAX * 2) * 4);
     int turn = 0;
-    for (int dtype = 0; dtype < KERNEL_DTYPES; dtype++)
+    for (int dtype = 0; dtype < KERNEL_I4; dtype++)
         for (size_t c = 0; c < sizeof chunks / sizeof *chunks; c++)
             for (size_t i = 0; i < sizeof dims / sizeof *dims; i++)
                 for (size_t j = 0; j < sizeof key_counts / sizeof *key_counts; j++, turn++) {
@@ -138,7 +138,7 @@ static void all_offsets(const fattn_kernels *k)
 {
     guard g[OPERANDS];
     for (int i = 0; i < OPERANDS; i++) g[i] = guard_alloc(4032);
-    for (int dtype = 0; dtype < KERNEL_DTYPES; dtype++)
+    for (int dtype = 0; dtype < KERNEL_I4; dtype++)
         for (size_t offset = 0; offset < 64; offset += dtype_size(dtype))
             for (int side = GUARD_BEFORE; side <= GUARD_AFTER; side++)
                 for (int d = 1; d <= 35; d += 1 + (int)offset % 3) {
@@ -203,7 +203,7 @@ static void bench(const fattn_kernels *k)
 {
     static const int totals[] = {512, 65536}, row_counts[] = {1, 2, 4, 7};
     for (int t = 0; t < 2; t++)
-        for (int dtype = 0; dtype < KERNEL_DTYPES; dtype++)
+        for (int dtype = 0; dtype < KERNEL_I4; dtype++)
             for (int i = 0; i < 4; i++) {
                 bench_cache b = {
                     .kernels = k, .dtype = dtype, .rows = row_counts[i], .total = totals[t]};

@@ -10,11 +10,15 @@ static void complete(const fattn_kernels *k)
     assert_true(k->dot_rows >= 1 && k->dot_rows <= DOT_ROWS + 1);
     assert_true(k->split_keys > 0 && k->split_keys % TILE_KEYS == 0);
     assert_true(k->panels >= 1);
+    for (int dtype = 0; dtype < KERNEL_FLOATS; dtype++)
+        assert_true(k->pack[dtype] && k->store[dtype]);
     for (int dtype = 0; dtype < KERNEL_DTYPES; dtype++) {
-        assert_true(k->load[dtype] && k->pack[dtype] && k->store[dtype]);
-        assert_true(k->dot[dtype] && k->axpy[dtype]);
-        assert_true(k->dot_strips[dtype] && k->axpy_strips[dtype]);
+        const bool direct = dtype != KERNEL_I4 || k->lanes > 1;
+        assert_non_null(k->load[dtype]);
+        assert_true((k->dot[dtype] && k->axpy[dtype]) == direct);
+        assert_true((k->dot_strips[dtype] && k->axpy_strips[dtype]) == direct);
     }
+    assert_non_null(k->affine);
     assert_true(k->qk && k->edit && k->softmax && k->pv && k->softmax_rows && k->exp2 && k->finite);
     assert_true(k->fma_probe(1000) > 0);
     assert_true(k->fma_probe(2000) == 2 * k->fma_probe(1000));
