@@ -83,6 +83,18 @@ static const cli_verb mask = {
     .run = verb_mask,
 };
 
+static const cli_verb quantize = {
+    .name = "quantize",
+    .args = "FILE...",
+    .help = "keys or values as codes and scales",
+    .more = "Files are FILE.npy, FILE.safetensors:NAME or torch's FILE.pt[:NAME]. One file gives codes and "
+            "scales; several give the scales of all of them, per tensor, channel or head, and --use-scale "
+            "makes the codes of each with those. Prints the antiquant mode to pass with the scales, and what "
+            "was lost.",
+    .options = quantize_options,
+    .run = verb_quantize,
+};
+
 static const cli_verb bench = {
     .name = "bench",
     .args = "[LINE]",
@@ -114,8 +126,8 @@ static const cli_verb generate = {
     .run = verb_generate,
 };
 
-const cli_verb *const cli_verbs[] = {&info, &run,   &check, &verify,   &explain,
-                                     &mask, &bench, &train, &generate, NULL};
+const cli_verb *const cli_verbs[] = {&info,     &run,   &check, &verify,   &explain, &mask,
+                                     &quantize, &bench, &train, &generate, NULL};
 
 const cli_verb *cli_verb_find(const char *name)
 {

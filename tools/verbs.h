@@ -15,11 +15,13 @@ int verb_check(int argc, char **argv);
 int verb_verify(int argc, char **argv);
 int verb_explain(int argc, char **argv);
 int verb_mask(int argc, char **argv);
+int verb_quantize(int argc, char **argv);
 int verb_bench(int argc, char **argv);
 int verb_train(int argc, char **argv);
 int verb_generate(int argc, char **argv);
 extern const cli_option info_options[], run_options[], check_options[], verify_options[],
-    explain_options[], mask_options[], bench_options[], train_options_table[], generate_options[];
+    explain_options[], mask_options[], quantize_options[], bench_options[], train_options_table[],
+    generate_options[];
 
 /* NULL-terminated, in the order of the help text. */
 extern const cli_verb *const cli_verbs[];

@@ -11,6 +11,7 @@
 #include "kv_cache.h"
 #include "operators.h"
 #include "plan.h"
+#include "quantize.h"
 #include "status.h"
 #include "types.h"
 #include "verify.h"

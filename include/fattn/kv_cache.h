@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kv_cache.h — a paged key/value cache: a pool of blocks, reference counts, copy on write.
+/* kv_cache.h — a paged key/value cache: a pool of blocks, reference counts, copy on write; floats, or
+ * quantised as rows are written.
  *
  * One cache holds one layer's (or, with n_layers, a model's) keys and values of many sequences.
  * Blocks are numbered 0..n_blocks-1 and freed ids are reused lowest first. A forked sequence shares
@@ -9,6 +10,7 @@
 #define FATTN_KV_CACHE_H
 
 #include "context.h"
+#include "quantize.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -24,7 +26,7 @@ typedef enum fattn_cache_layout {
 typedef struct fattn_kv_cache_options {
     size_t size;
     fattn_cache_layout layout; /* FATTN_CACHE_BNBSH */
-    fattn_dtype dtype;         /* f32, f16, bf16 (f64) */
+    fattn_dtype dtype;         /* f32, f16, bf16 (f64); quantised: i8, i4, e4m3, e5m2 */
     int64_t n_layers; /* 1; every layer has its own key and value tensor, one block table */
     int64_t n_blocks;
     int64_t block_size; /* 64 rows */
@@ -32,6 +34,11 @@ typedef struct fattn_kv_cache_options {
     int64_t head_dim;       /* of keys */
     int64_t value_head_dim; /* 0 = head_dim */
     int64_t max_sequences;  /* 256 */
+    /* Quantised dtypes: rows come in f32, f16 or bf16 and become codes when they are written. Per token (and
+     * head) the cache makes the scales itself, f32; per tensor, channel or head it is given them, of the
+     * shape and any dtype that fattn_quantize_kv_shapes() says, and keeps a copy (fattn_calibration). */
+    fattn_granularity granularity; /* FATTN_PER_TOKEN */
+    const fattn_tensor *key_scale, *value_scale;
 } fattn_kv_cache_options;
 
 typedef struct fattn_kv_cache_usage {
@@ -67,7 +74,8 @@ FATTN_API fattn_status fattn_kv_cache_extend(fattn_kv_cache *cache, int64_t sequ
                                              int64_t n_tokens);
 
 /* extend + write in one step; with several layers all get the same rows:
- * key [n_tokens, Nkv, D] and value [n_tokens, Nkv, Dv] in the cache's dtype, any strides. */
+ * key [n_tokens, Nkv, D] and value [n_tokens, Nkv, Dv] in the cache's dtype, any strides; quantised caches
+ * take f32, f16 and bf16, and answer E_ARG to NaN and infinity. */
 FATTN_API fattn_status fattn_kv_cache_append(fattn_kv_cache *cache, int64_t sequence,
                                              const fattn_tensor *key, const fattn_tensor *value);
 
@@ -87,6 +95,12 @@ FATTN_API int64_t fattn_kv_cache_length(const fattn_kv_cache *cache, int64_t seq
 /* The cache's tensors, to pass as key and value; borrowed, valid as long as the cache. */
 FATTN_API fattn_status fattn_kv_cache_tensors(const fattn_kv_cache *cache, int64_t layer,
                                               fattn_tensor *key, fattn_tensor *value);
+
+/* The scales that belong to those tensors, and the antiquant mode to pass with them (4 or 5: per row of a
+ * block). E_ARG when the cache holds floats. Any of the three may be NULL. */
+FATTN_API fattn_status fattn_kv_cache_scales(const fattn_kv_cache *cache, int64_t layer,
+                                             fattn_tensor *key_scale, fattn_tensor *value_scale,
+                                             int *mode);
 
 /* Fills row r of `table` (i32 or i64, [n_sequences, M]) with the block ids of sequences[r]; entries
  * beyond its blocks become -1. E_SHAPE when M is too small. */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "api/arrays.h"
+#include "api/quantize.h"
 #include "base/ints.h"
 #include "base/mutant.h"
 #include "core/element.h"
@@ -17,7 +18,11 @@ void fattn_kv_cache_options_init(fattn_kv_cache_options *options)
 {
     if (!options) return;
     *options = (fattn_kv_cache_options){
-        .size = sizeof *options, .n_layers = 1, .block_size = 64, .max_sequences = 256};
+        .size = sizeof *options,
+        .n_layers = 1,
+        .block_size = 64,
+        .max_sequences = 256,
+        .granularity = FATTN_PER_TOKEN};
 }
 
 static fattn_status check_size(const fattn_kv_cache_options *o)
@@ -38,8 +43,9 @@ static fattn_status check_options(const fattn_kv_cache_options *o)
     TRY(check_size(o));
     REQUIRE(o->layout == FATTN_CACHE_BNBSH || o->layout == FATTN_CACHE_BNNBSD, FATTN_E_ARG,
             "layout: %d is not FATTN_CACHE_BNBSH or FATTN_CACHE_BNNBSD", (int)o->layout);
-    REQUIRE(element_is_float(o->dtype), FATTN_E_DTYPE,
-            "dtype: is %s, must be f32, f16 or bf16 (f64)", fattn_dtype_name(o->dtype));
+    REQUIRE(element_is_float(o->dtype) || quantize_dtype(o->dtype), FATTN_E_DTYPE,
+            "dtype: is %s, must be f32, f16 or bf16 (f64), or quantised i8, i4, e4m3 or e5m2",
+            fattn_dtype_name(o->dtype));
 
     const struct {
         const char *name;
@@ -64,7 +70,8 @@ static fattn_status check_options(const fattn_kv_cache_options *o)
 static bool layer_bytes(const fattn_kv_cache_options *o, int64_t head_dim, size_t *bytes)
 {
     *bytes = fattn_dtype_size(o->dtype);
-    const int64_t factors[] = {o->n_blocks, o->block_size, o->n_kv_heads, head_dim};
+    const int64_t factors[] = {o->n_blocks, o->block_size, o->n_kv_heads,
+                               head_dim / element_pack(o->dtype)};
     for (int i = 0; i < 4; i++)
         if (!size_mul(*bytes, (size_t)factors[i], bytes) || *bytes > PTRDIFF_MAX) return false;
     return true;
@@ -78,12 +85,14 @@ static fattn_status settle(fattn_kv_cache *cache, const fattn_context *context,
     if (cache->options.value_head_dim == 0) cache->options.value_head_dim = options->head_dim;
     cache->head_dim[KV_KEY] = options->head_dim;
     cache->head_dim[KV_VALUE] = cache->options.value_head_dim;
+    if (kv_quantised(cache)) TRY(kv_scales_settle(cache));
 
     size_t total = 0;
     bool fits = true;
     for (int side = 0; fits && side < KV_SIDES; side++)
         fits = layer_bytes(options, cache->head_dim[side], &cache->bytes[side]) &&
-               size_add(total, cache->bytes[side], &total);
+               size_add(total, cache->bytes[side], &total) &&
+               size_add(total, cache->scale_bytes[side], &total);
     REQUIRE(fits && size_mul(total, (size_t)options->n_layers, &total) && total <= PTRDIFF_MAX,
             FATTN_E_NOMEM,
             "kv_cache: out of memory: %lld blocks of %lld rows in %lld layers exceed the "
@@ -107,6 +116,7 @@ static bool allocate(fattn_kv_cache *cache)
         cache->data[i] = context_alloc(context, cache->bytes[i % KV_SIDES]);
         if (!cache->data[i]) return false;
     }
+    if (kv_quantised(cache) && !kv_scales_allocate(cache)) return false;
     cache->sequences = context_alloc(context, n_sequences * sizeof *cache->sequences);
     if (!cache->sequences) return false;
     memset(cache->sequences, 0, n_sequences * sizeof *cache->sequences);
@@ -147,6 +157,7 @@ void fattn_kv_cache_destroy(fattn_kv_cache *cache)
     for (int64_t i = 0; cache->sequences && i < cache->options.max_sequences; i++)
         context_free(context, cache->sequences[i].blocks);
     context_free(context, cache->data);
+    kv_scales_free(cache);
     context_free(context, cache->sequences);
     kv_blocks_free(&cache->blocks, context);
     context_free(context, cache);
@@ -322,7 +333,9 @@ fattn_status fattn_kv_cache_get_usage(const fattn_kv_cache *cache, fattn_kv_cach
         .shared_blocks = blocks->n_shared,
         .free_blocks = blocks->n_free,
         .bytes =
-            (cache->bytes[KV_KEY] + cache->bytes[KV_VALUE]) * (uint64_t)cache->options.n_layers,
+            (cache->bytes[KV_KEY] + cache->bytes[KV_VALUE] + cache->scale_bytes[KV_KEY] +
+             cache->scale_bytes[KV_VALUE]) *
+            (uint64_t)cache->options.n_layers,
     };
     for (int64_t i = 0; i < cache->options.max_sequences; i++) {
         usage->sequences += cache->sequences[i].used;

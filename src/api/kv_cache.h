@@ -7,6 +7,7 @@
 
 #include "api/kv_blocks.h"
 #include "base/error.h"
+#include "core/element.h"
 #include "fattn/kv_cache.h"
 
 typedef struct kv_sequence {
@@ -27,7 +28,39 @@ struct fattn_kv_cache {
     void **data;            /* [n_layers][KV_SIDES] */
     size_t bytes[KV_SIDES]; /* of one layer */
     int64_t head_dim[KV_SIDES];
+    void **scales; /* [n_layers][KV_SIDES], all layers' the same where they are given; NULL: floats */
+    fattn_tensor scale[KV_SIDES]; /* of one layer, data NULL */
+    size_t scale_bytes[KV_SIDES];
 };
+
+static inline bool kv_quantised(const fattn_kv_cache *cache)
+{
+    return element_is_quantised(cache->options.dtype);
+}
+
+/* Per token: a scale for each row of a block. */
+static inline bool kv_scales_by_row(const fattn_kv_cache *cache)
+{
+    return cache->options.granularity == FATTN_PER_TOKEN ||
+           cache->options.granularity == FATTN_PER_TOKEN_HEAD;
+}
+
+/* kv_scales.c: checks what the options say of scales; memory of all layers' scales, false when there is none;
+ * gives it back. */
+fattn_status kv_scales_settle(fattn_kv_cache *cache);
+bool kv_scales_allocate(fattn_kv_cache *cache);
+void kv_scales_free(fattn_kv_cache *cache);
+/* E_ARG when a row holds a number that is none. */
+fattn_status kv_scales_check_finite(const fattn_tensor *rows, const char *name);
+/* One token into a block: codes of all heads and, by row, their scales. */
+void kv_scales_store(fattn_kv_cache *cache, int64_t layer, int side, int32_t block, int64_t slot,
+                     const fattn_tensor *rows, int64_t token);
+/* The scales of the first `rows` rows of a block. */
+void kv_scales_copy(fattn_kv_cache *cache, int64_t layer, int side, int32_t from, int32_t to,
+                    int64_t rows);
+/* Where row `slot` of head `head` in `block` starts. */
+char *kv_row_at(const fattn_kv_cache *cache, int64_t layer, int side, int32_t block, int64_t slot,
+                int64_t head);
 
 /* The sequence with this id, E_ARG when there is none. */
 fattn_status kv_find(const fattn_kv_cache *cache, int64_t id, kv_sequence **sequence);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kv_rows.c — the rows inside the blocks: copying them on write, and storing new tokens. A row of
- * one head is contiguous in both layouts; only where it starts differs. */
+ * one head is contiguous in both layouts; only where it starts differs. Quantised ones are written by
+ * kv_scales.c. */
 #include <string.h>
 
 #include "api/arrays.h"
@@ -13,7 +14,7 @@ fattn_tensor kv_tensor(const fattn_kv_cache *cache, int64_t layer, int side)
 {
     const fattn_kv_cache_options *o = &cache->options;
     void *data = cache->data[layer * KV_SIDES + side];
-    const int64_t d = cache->head_dim[side];
+    const int64_t d = cache->head_dim[side] / element_pack(o->dtype);
     if (o->layout == FATTN_CACHE_BNBSH)
         return fattn_tensor_contiguous(
             data, o->dtype, 3, (const int64_t[]){o->n_blocks, o->block_size, o->n_kv_heads * d});
@@ -21,30 +22,34 @@ fattn_tensor kv_tensor(const fattn_kv_cache *cache, int64_t layer, int side)
                                    (const int64_t[]){o->n_blocks, o->n_kv_heads, o->block_size, d});
 }
 
-/* Where row `slot` of head `head` in `block` starts. */
-static char *row_at(const fattn_kv_cache *cache, int64_t layer, int side, int32_t block,
-                    int64_t slot, int64_t head)
+static size_t row_bytes(const fattn_kv_cache *cache, int side)
+{
+    const fattn_dtype dtype = cache->options.dtype;
+    return (size_t)(cache->head_dim[side] / element_pack(dtype)) * fattn_dtype_size(dtype);
+}
+
+char *kv_row_at(const fattn_kv_cache *cache, int64_t layer, int side, int32_t block, int64_t slot,
+                int64_t head)
 {
     const fattn_kv_cache_options *o = &cache->options;
     const int64_t row = o->layout == FATTN_CACHE_BNBSH
                             ? ((int64_t)block * o->block_size + slot) * o->n_kv_heads + head
                             : ((int64_t)block * o->n_kv_heads + head) * o->block_size + slot;
-    const size_t row_bytes = (size_t)cache->head_dim[side] * fattn_dtype_size(o->dtype);
-    return (char *)cache->data[layer * KV_SIDES + side] + (size_t)row * row_bytes;
+    return (char *)cache->data[layer * KV_SIDES + side] + (size_t)row * row_bytes(cache, side);
 }
 
 static void copy_side(fattn_kv_cache *cache, int64_t layer, int side, int32_t from, int32_t to,
                       int64_t rows)
 {
     const fattn_kv_cache_options *o = &cache->options;
-    const size_t row_bytes = (size_t)cache->head_dim[side] * fattn_dtype_size(o->dtype);
     const bool heads_together = o->layout == FATTN_CACHE_BNBSH;
     const int64_t runs = heads_together ? 1 : o->n_kv_heads; /* contiguous pieces */
     const size_t run_bytes =
-        (size_t)rows * row_bytes * (size_t)(heads_together ? o->n_kv_heads : 1);
+        (size_t)rows * row_bytes(cache, side) * (size_t)(heads_together ? o->n_kv_heads : 1);
     for (int64_t head = 0; head < runs; head++)
-        memcpy(row_at(cache, layer, side, to, 0, head), row_at(cache, layer, side, from, 0, head),
-               run_bytes);
+        memcpy(kv_row_at(cache, layer, side, to, 0, head),
+               kv_row_at(cache, layer, side, from, 0, head), run_bytes);
+    if (kv_quantised(cache)) kv_scales_copy(cache, layer, side, from, to, rows);
 }
 
 void kv_copy_rows(fattn_kv_cache *cache, int32_t from, int32_t to, int64_t rows)
@@ -58,8 +63,13 @@ static fattn_status check_rows(const fattn_kv_cache *cache, const fattn_tensor *
 {
     const char *name = side == KV_KEY ? "key" : "value";
     TRY(tensor_check(rows, name, true));
-    REQUIRE(rows->dtype == cache->options.dtype, FATTN_E_DTYPE, "%s: is %s, the cache holds %s",
-            name, fattn_dtype_name(rows->dtype), fattn_dtype_name(cache->options.dtype));
+    REQUIRE(kv_quantised(cache) || rows->dtype == cache->options.dtype, FATTN_E_DTYPE,
+            "%s: is %s, the cache holds %s", name, fattn_dtype_name(rows->dtype),
+            fattn_dtype_name(cache->options.dtype));
+    REQUIRE(element_is_float(rows->dtype) && rows->dtype != (kv_quantised(cache) ? FATTN_F64 : 0),
+            FATTN_E_DTYPE, "%s: is %s; this cache quantises f32, f16 and bf16 rows", name,
+            fattn_dtype_name(rows->dtype));
+    if (kv_quantised(cache)) TRY(kv_scales_check_finite(rows, name));
     return array_check_shape(
         rows, name, 3,
         (const int64_t[]){n_tokens, cache->options.n_kv_heads, cache->head_dim[side]});
@@ -97,8 +107,12 @@ static void store_rows(fattn_kv_cache *cache, int64_t layer, int side, const kv_
     for (int64_t t = 0; t < rows->shape[0]; t++) {
         const int32_t block = s->blocks[(first + t) / block_rows];
         const int64_t slot = (MUTANT(88, first, 0) + t) % block_rows;
+        if (kv_quantised(cache)) {
+            kv_scales_store(cache, layer, side, block, slot, rows, t);
+            continue;
+        }
         for (int64_t head = 0; head < cache->options.n_kv_heads; head++)
-            copy_row(row_at(cache, layer, side, block, slot, head), rows, t, head);
+            copy_row(kv_row_at(cache, layer, side, block, slot, head), rows, t, head);
     }
 }
 

@@ -115,3 +115,18 @@ void element_store(void *base, fattn_dtype dtype, int64_t index, double value)
         assert(false && "not a dtype of results");
     }
 }
+
+void element_store_packed(void *base, fattn_dtype dtype, int64_t index, int which, double value)
+{
+    if (dtype != FATTN_I4) {
+        element_store(base, dtype, index, value);
+        return;
+    }
+    char *at = (char *)base + index * (int64_t)sizeof(uint32_t);
+    const int nibble = isnan(value) ? 0 : (int)fmin(fmax(nearbyint(value), -8.0), 7.0);
+    uint32_t word;
+    memcpy(&word, at, sizeof word);
+    word &= ~(UINT32_C(15) << 4 * which);
+    word |= ((uint32_t)nibble & 15) << 4 * which;
+    memcpy(at, &word, sizeof word);
+}

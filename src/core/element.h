@@ -27,4 +27,7 @@ static inline double element_load(const void *base, fattn_dtype dtype, int64_t i
  * I8. */
 void element_store(void *base, fattn_dtype dtype, int64_t index, double value);
 
+/* The same for I4, too: value number `which` of container `index`. */
+void element_store_packed(void *base, fattn_dtype dtype, int64_t index, int which, double value);
+
 #endif

@@ -503,7 +503,7 @@ static void test_bad_options(void **state)
     assert_int_equal(fattn_kv_cache_create(NULL, NULL, NULL), FATTN_E_ARG);
     assert_int_equal(fattn_kv_cache_create(NULL, &good, NULL), FATTN_E_ARG);
     o.size = 0, expect_create(&o, FATTN_E_ARG, "options_init"), o = good;
-    o.dtype = FATTN_I8, expect_create(&o, FATTN_E_DTYPE, "dtype"), o = good;
+    o.dtype = FATTN_I32, expect_create(&o, FATTN_E_DTYPE, "dtype"), o = good;
     o.layout = (fattn_cache_layout)2, expect_create(&o, FATTN_E_ARG, "layout"), o = good;
     const int64_t bad[] = {0, -1, INT64_MIN, INT64_MAX};
     for (int i = 0; i < 4; i++) {

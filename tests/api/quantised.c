@@ -4,7 +4,18 @@
  * int8 (4.2); the guide's form (decisions.md). Codes are decoded here by their definitions. */
 #include "api/harness.h"
 
-enum { B = 2, N = 4, NKV = 2, S = 70, D = 64, ROWS_MAX = 9, BLOCK = 16, BLOCKS = 12, M = 6, PRE = 6 };
+enum {
+    B = 2,
+    N = 4,
+    NKV = 2,
+    S = 70,
+    D = 64,
+    ROWS_MAX = 9,
+    BLOCK = 16,
+    BLOCKS = 12,
+    M = 6,
+    PRE = 6
+};
 enum { HEADS_GROUP = N / NKV, GROUP = 32, NZ_BYTES = 32 };
 
 typedef enum form { BSH, BSND, BNSD, TND, BNBSH, BNNBSD, NZ, LIST, PREFIX, FORMS } form;
@@ -227,8 +238,8 @@ static double number(const fattn_tensor *t, int mode, int b, int g, int s, int d
     case 5:
         return get3(t, block, g, row);
     default:
-        return ldexp(1, ((const uint8_t *)t->data)[((b * NKV + g) * S + s) * (D / GROUP) + d / GROUP] -
-                            127);
+        return ldexp(
+            1, ((const uint8_t *)t->data)[((b * NKV + g) * S + s) * (D / GROUP) + d / GROUP] - 127);
     }
 }
 
@@ -241,7 +252,8 @@ static double value_of(int side, int b, int g, int t, int d)
 
 static void make(void)
 {
-    seed_state = (uint64_t)(c.form * 1000u + c.dtype * 100u) + (unsigned)(c.mode[0] * 10 + c.mode[1] + c.sq);
+    seed_state =
+        (uint64_t)(c.form * 1000u + c.dtype * 100u) + (unsigned)(c.mode[0] * 10 + c.mode[1] + c.sq);
     c.kv_len[0] = S, c.kv_len[1] = 37;
     for (int i = 0; i < B * M; i++) c.block[i / M][i % M] = (i * 5 + 2) % BLOCKS;
     for (int side = 0; side < 2; side++) {
@@ -306,7 +318,7 @@ static void check(const fattn_tensor *out, const char *what)
 {
     for (int b = 0; b < B; b++)
         for (int h = 0; h < N; h++)
-            for (int i = 0; i < c.sq; i += c.sq > 4 ? 4 : 1) {
+            for (int i = 0; i<c.sq; i += c.sq> 4 ? 4 : 1) {
                 answer(b, h, i, SCALE);
                 for (int d = 0; d < D; d++) {
                     const double got = query_at(out, b, h, i, d);
@@ -508,7 +520,8 @@ static void hand_vectors(void **state)
     (void)state;
     fattn_fused_infer_attention_score_args a;
     fattn_fused_infer_attention_score_args_init(&a);
-    fattn_tensor *k = tensor_new(FATTN_I8, 1, 4, 1, 1, 1, 2), *scale = tensor_new(FATTN_F16, 1, 1, 1);
+    fattn_tensor *k = tensor_new(FATTN_I8, 1, 4, 1, 1, 1, 2),
+                 *scale = tensor_new(FATTN_F16, 1, 1, 1);
     fattn_tensor *offset = tensor_new(FATTN_F16, 1, 1, 1);
     ((int8_t *)k->data)[0] = 3, ((int8_t *)k->data)[1] = -7;
     put1(scale, 0, 0.5), put1(offset, 0, 1);
@@ -530,7 +543,8 @@ static void hand_vectors(void **state)
     a.query = tensor_new(FATTN_F16, 1, 4, 2, 1, 1, 128), a.key = key, a.value = value;
     a.input_layout = "BNSD", a.key_antiquant_scale = a.value_antiquant_scale = ones;
     call_v1(&a, "F10");
-    for (int i = 0; i < 2 * 128; i++) assert_true(get4(a.attention_out, i / 128, 0, 0, i % 128) == 1.0);
+    for (int i = 0; i < 2 * 128; i++)
+        assert_true(get4(a.attention_out, i / 128, 0, 0, i % 128) == 1.0);
 
     /* the nibbles of 0x111111D9 from the lowest: 9, D, 1, .. = -7, -3, 1, .. */
     for (int i = 0; i < 2 * 256 * 16; i++) ((int32_t *)value->data)[i] = 0x111111D9;
@@ -577,7 +591,8 @@ static void hidden_scales(void **state)
         COMMON(a);
         fattn_tensor *mask = tensor_new(FATTN_BOOL, 1, 4, B, 1, sq, S);
         for (int i = 0; i < sq; i++)
-            for (int t = 0; t < S; t++) put4(mask, 0, 0, i, t, 0), put4(mask, 1, 0, i, t, t >= c.kv_len[1]);
+            for (int t = 0; t < S; t++)
+                put4(mask, 0, 0, i, t, 0), put4(mask, 1, 0, i, t, t >= c.kv_len[1]);
         a.num_heads = N, a.scale = SCALE, a.atten_mask = mask;
         a.key_antiquant_scale = c.scale[0], a.value_antiquant_scale = c.scale[1];
         a.key_antiquant_mode = a.value_antiquant_mode = 3;
@@ -622,13 +637,16 @@ static void check_int8(const fattn_tensor *out, const fattn_tensor *scale,
                     const double s = out_number(scale, h, d) * factor;
                     const double o = offset ? out_number(offset, h, d) : 0;
                     const double exact = row.out[d] * s + o;
-                    const double slack = 2 * row.bound[d] * fabs(s) + 1e-6 * (fabs(exact) + fabs(o));
+                    const double slack =
+                        2 * row.bound[d] * fabs(s) + 1e-6 * (fabs(exact) + fabs(o));
                     const int64_t index[] = {b, h, i, d};
                     const double got =
-                        (double)((const int8_t *)out->data)[((index[0] * N + index[1]) * c.sq + index[2]) *
-                                                                D + index[3]];
+                        (double)((const int8_t *)
+                                     out->data)[((index[0] * N + index[1]) * c.sq + index[2]) * D +
+                                                index[3]];
                     if (got < clamp8(exact - slack) || got > clamp8(exact + slack))
-                        fail_msg("int8 result (%d,%d,%d,%d): %g, exact %.9g", b, h, i, d, got, exact);
+                        fail_msg("int8 result (%d,%d,%d,%d): %g, exact %.9g", b, h, i, d, got,
+                                 exact);
                 }
             }
 }
@@ -679,7 +697,8 @@ static void rounding_of_results(void **state)
     static const int wanted[] = {0, 2, 2, 0, -2, 127, -128, 127, -128, 3};
     fattn_fused_infer_attention_score_args a;
     fattn_fused_infer_attention_score_args_init(&a);
-    fattn_tensor *v = tensor_new(FATTN_F32, 1, 4, 1, 1, 1, 10), *scale = tensor_new(FATTN_F32, 1, 1, 1);
+    fattn_tensor *v = tensor_new(FATTN_F32, 1, 4, 1, 1, 1, 10),
+                 *scale = tensor_new(FATTN_F32, 1, 1, 1);
     for (int d = 0; d < 10; d++) put4(v, 0, 0, 0, d, values[d]);
     put1(scale, 0, 1);
     a.query = tensor_new(FATTN_F32, 1, 4, 1, 1, 1, 10), a.key = a.value = v;
@@ -790,7 +809,8 @@ static void full_int8_of_ones(void **state)
     fattn_tensor *q = tensor_new(FATTN_I8, 1, 4, 1, 32, 2, 128);
     fattn_tensor *k = tensor_new(FATTN_I8, 1, 4, 1, 32, 2048, 128);
     memset(q->data, 1, tensor_bytes(q)), memset(k->data, 1, tensor_bytes(k));
-    a.query = q, a.key = a.value = k, a.num_heads = 32, a.input_layout = "BNSD", a.scale_value = 128;
+    a.query = q, a.key = a.value = k, a.num_heads = 32, a.input_layout = "BNSD",
+    a.scale_value = 128;
     a.deq_scale1 = a.quant_scale1 = a.deq_scale2 = a.quant_scale2 = one_number(1);
     fattn_tensor out[1];
     EXPECT_OK(fattn_prompt_flash_attention_shapes(plain_context(), &a, out), "F8 shapes");
@@ -893,18 +913,18 @@ static void mla_int8(void **state)
         for (m.b = 0; m.b < B; m.b++)
             for (int h = 0; h < MLA_N; h++)
                 for (int i = 0; i < sq; i++) {
-                    row = (naive_row){.keys = MLA_S, .columns = MLA_D, .d = MLA_D + MLA_R,
-                                      .sink = -INFINITY};
+                    row = (naive_row){
+                        .keys = MLA_S, .columns = MLA_D, .d = MLA_D + MLA_R, .sink = -INFINITY};
                     const double factor = get3(dsq, m.b, h, i) * 0.5 * a.softmax_scale;
                     for (int t = 0; t < MLA_S; t++) {
                         double sum = 0, absolute = 0;
                         for (int d = 0; d < MLA_D + MLA_R; d++) {
                             const int64_t q_at = (((int64_t)m.b * MLA_N + h) * sq + i) * MLA_D + d;
                             const int64_t k_at = ((int64_t)m.b * MLA_S + t) * MLA_D + d;
-                            const double x =
-                                d < MLA_D ? code_at(&m, m.q, q_at) * code_at(&m, m.k, k_at)
-                                          : get4(m.q_rope, m.b, h, i, d - MLA_D) *
-                                                get4(m.k_rope, m.b, 0, t, d - MLA_D);
+                            const double x = d < MLA_D
+                                                 ? code_at(&m, m.q, q_at) * code_at(&m, m.k, k_at)
+                                                 : get4(m.q_rope, m.b, h, i, d - MLA_D) *
+                                                       get4(m.k_rope, m.b, 0, t, d - MLA_D);
                             sum += x, absolute += fabs(x);
                         }
                         row.key[t] = t, row.x[t] = factor * sum;
@@ -917,7 +937,8 @@ static void mla_int8(void **state)
                             fail_msg("mla %s, turn %d (%d,%d,%d,%d): %.9g, want %.9g",
                                      fattn_dtype_name(m.dtype), turn, m.b, h, i, d,
                                      get4(a.attention_out, m.b, h, i, d), row.out[d]);
-                    assert_true(close_stat(get4(a.softmax_lse, m.b, h, i, 0), row.lse, row.stats_bound));
+                    assert_true(
+                        close_stat(get4(a.softmax_lse, m.b, h, i, 0), row.lse, row.stats_bound));
                 }
         harness_reset();
     }
@@ -934,8 +955,8 @@ static void a_float_output_is_refused(void **state)
         a.input_layout = "BNSD", a.quant_scale2 = one_number(3);
         a.attention_out = tensor_new(FATTN_F16, 1, 4, 1, 2, 4, 16);
         fattn_context *context = strict ? strict_context() : plain_context();
-        expect_refused(fattn_fused_infer_attention_score(context, &a), FATTN_E_DTYPE, "quant_scale2",
-                       "quantised output only");
+        expect_refused(fattn_fused_infer_attention_score(context, &a), FATTN_E_DTYPE,
+                       "quant_scale2", "quantised output only");
         if (strict) assert_non_null(strstr(fattn_error_message(), "[device error 561002]"));
         a.attention_out = tensor_new(FATTN_I8, 1, 4, 1, 2, 4, 16);
         EXPECT_OK(fattn_fused_infer_attention_score(context, &a), "an int8 output");
@@ -947,11 +968,16 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_float_output_is_refused),
-        cmocka_unit_test(modes_and_forms),    cmocka_unit_test(mixed_modes),
-        cmocka_unit_test(every_code),         cmocka_unit_test(hand_vectors),
-        cmocka_unit_test(hidden_scales),      cmocka_unit_test(int8_results),
-        cmocka_unit_test(rounding_of_results), cmocka_unit_test(full_int8),
-        cmocka_unit_test(full_int8_of_ones),  cmocka_unit_test(guides_form),
+        cmocka_unit_test(modes_and_forms),
+        cmocka_unit_test(mixed_modes),
+        cmocka_unit_test(every_code),
+        cmocka_unit_test(hand_vectors),
+        cmocka_unit_test(hidden_scales),
+        cmocka_unit_test(int8_results),
+        cmocka_unit_test(rounding_of_results),
+        cmocka_unit_test(full_int8),
+        cmocka_unit_test(full_int8_of_ones),
+        cmocka_unit_test(guides_form),
         cmocka_unit_test(mla_int8),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* fuzz_caches.c — an input is the life of a paged cache: how it is made, and up to 40 steps with
- * any arguments. Rows and tables lie in small buffers; what claims more has no data. */
+ * any arguments; or a few tensors quantised, one after the other. Rows and tables lie in small buffers; what
+ * claims more has no data. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,10 +66,19 @@ static fattn_kv_cache_options some_options(source *s)
 {
     fattn_kv_cache_options o;
     CALL(fattn_kv_cache_options_init, &o);
-    o.dtype = (fattn_dtype)(FATTN_F32 + source_pick(s, 3));
+    static const fattn_dtype dtypes[] = {FATTN_F32, FATTN_F16,  FATTN_BF16, FATTN_I8,
+                                         FATTN_I4,  FATTN_E4M3, FATTN_E5M2};
+    static float ones[8] = {1, 1, 1, 1, 1, 1, 1, 1};
+    static fattn_tensor scale;
+    o.dtype = dtypes[source_pick(s, 7)];
+    o.granularity = (fattn_granularity)source_pick(s, 5);
+    scale = fattn_tensor_contiguous(ones, FATTN_F32, 1, (int64_t[]){1 + source_pick(s, 8)});
+    if (o.granularity != FATTN_PER_TOKEN && o.granularity != FATTN_PER_TOKEN_HEAD)
+        o.key_scale = o.value_scale = &scale;
+    if (source_pick(s, 16) == 0) o.value_scale = o.value_scale ? NULL : &scale;
     o.layout = (fattn_cache_layout)source_pick(s, 2);
     o.n_blocks = 1 + source_pick(s, 9), o.block_size = 1 + source_pick(s, 4);
-    o.n_kv_heads = 2, o.head_dim = 4, o.max_sequences = 1 + source_pick(s, SEQUENCES);
+    o.n_kv_heads = source_pick(s, 4) ? 1 : 2, o.head_dim = o.dtype == FATTN_I4 ? 8 : 4, o.max_sequences = 1 + source_pick(s, SEQUENCES);
     o.n_layers = 1 + source_pick(s, 2);
     int64_t *const numbers[] = {&o.n_layers, &o.n_blocks,       &o.block_size,   &o.n_kv_heads,
                                 &o.head_dim, &o.value_head_dim, &o.max_sequences};
@@ -94,9 +104,10 @@ static void step_rows(fattn_kv_cache *cache, const fattn_kv_cache_options *o, so
 {
     const int64_t n = some_count(s), first = some_count(s), sequence = some_sequence(s);
     const int64_t dv = o->value_head_dim ? o->value_head_dim : o->head_dim;
+    const fattn_dtype dtype = o->dtype <= FATTN_BF16 ? o->dtype : FATTN_BF16;
     const fattn_tensor key =
-        some_tensor(rows, o->dtype, 3, (int64_t[]){n, o->n_kv_heads, o->head_dim}, s);
-    const fattn_tensor value = some_tensor(rows, o->dtype, 3, (int64_t[]){n, o->n_kv_heads, dv}, s);
+        some_tensor(rows, dtype, 3, (int64_t[]){n, o->n_kv_heads, o->head_dim}, s);
+    const fattn_tensor value = some_tensor(rows, dtype, 3, (int64_t[]){n, o->n_kv_heads, dv}, s);
     if (source_pick(s, 2))
         check_status(
             CALL(fattn_kv_cache_append, cache, sequence, &key, source_pick(s, 16) ? &value : NULL),
@@ -131,12 +142,19 @@ static void step_table(fattn_kv_cache *cache, source *s)
 static void step_look(fattn_kv_cache *cache, source *s)
 {
     fattn_tensor key, value;
+    int mode = 0;
     fattn_kv_cache_usage usage = {.size = source_pick(s, 8) ? sizeof usage
                                                             : (size_t)source_pick(s, 64)};
     if (source_pick(s, 2)) {
         check_status(CALL(fattn_kv_cache_tensors, cache, some_count(s),
                           source_pick(s, 16) ? &key : NULL, &value),
                      "tensors");
+        return;
+    }
+    if (source_pick(s, 2)) {
+        check_status(CALL(fattn_kv_cache_scales, cache, some_count(s), source_pick(s, 8) ? &key : NULL,
+                          &value, source_pick(s, 8) ? &mode : NULL),
+                     "scales");
         return;
     }
     const fattn_status status = CALL(fattn_kv_cache_get_usage, cache, &usage);
@@ -182,11 +200,77 @@ static void step(fattn_kv_cache *cache, const fattn_kv_cache_options *o, source 
     }
 }
 
+/* ---- quantising ---- */
+
+static fattn_quantize_options some_quantising(source *s)
+{
+    static const fattn_dtype dtypes[] = {FATTN_I8, FATTN_I4, FATTN_E4M3, FATTN_E5M2, FATTN_F16};
+    static const char *const layouts[] = {"BNSD", "BSND", "BSH", "TND", NULL};
+    fattn_quantize_options o;
+    CALL(fattn_quantize_options_init, &o);
+    o.dtype = dtypes[source_pick(s, 16) ? source_pick(s, 4) : 4];
+    o.granularity = (fattn_granularity)(source_pick(s, 32) ? source_pick(s, 5) : source_int(s));
+    o.scale_dtype = (fattn_dtype)(FATTN_F32 + source_pick(s, source_pick(s, 8) ? 3 : 9));
+    o.percentile = source_pick(s, 2) ? 100 : (double)source_pick(s, 128);
+    o.input_layout = layouts[source_pick(s, 16) ? source_pick(s, 3) : 3 + source_pick(s, 2)];
+    o.num_heads = source_pick(s, 8) ? 2 : some_count(s);
+    return o;
+}
+
+static fattn_tensor some_input(const fattn_quantize_options *o, source *s)
+{
+    const bool bsh = o->input_layout && o->input_layout[2] == 'H';
+    const int64_t four[] = {1 + source_pick(s, 2), 2, 2, 8}, three[] = {four[0], 3, 16};
+    return some_tensor(rows, (fattn_dtype)(FATTN_F64 + source_pick(s, 4)), bsh ? 3 : 4,
+                       bsh ? three : four, s);
+}
+
+/* What shapes() says, in the output buffer; now and then something else. */
+static fattn_tensor in_place(fattn_tensor t, size_t at, source *s)
+{
+    const int64_t half = BUFFER / 2 / (int64_t)(fattn_dtype_size(t.dtype) ? fattn_dtype_size(t.dtype) : 1);
+    if (source_pick(s, 32) == 0) t.shape[0] = source_extent(s);
+    if (claim_fits(&t, half / 2, half / 2, MOST)) t.data = out + at + BUFFER / 4;
+    return t;
+}
+
+static void quantise(source *s)
+{
+    const fattn_quantize_options o = some_quantising(s);
+    const fattn_tensor input = some_input(&o, s);
+    fattn_tensor codes, scale;
+    if (CALL(fattn_quantize_mode, o.granularity, source_pick(s, 2)) < 0) failed("a mode below 0");
+    const fattn_status status =
+        CALL(fattn_quantize_kv_shapes, source_pick(s, 64) ? &o : NULL, &input, &codes, &scale);
+    check_status(status, "quantize shapes");
+    if (status != FATTN_OK) return;
+    const fattn_tensor c = in_place(codes, 0, s), k = in_place(scale, BUFFER / 2, s);
+    if (source_pick(s, 2))
+        check_status(CALL(fattn_quantize_kv, context, &o, &input, &c, &k), "quantize_kv");
+    else
+        check_status(CALL(fattn_quantize_kv_by, context, &o, &input, &k, &c), "quantize_kv_by");
+    fattn_calibration *calibration = NULL;
+    const fattn_status made = CALL(fattn_calibration_create, context, &o, &calibration);
+    check_status(made, "calibration");
+    if (made != FATTN_OK && calibration) failed("calibration: a handle on error");
+    for (int i = 0; calibration && i < 2; i++) {
+        const fattn_tensor more = some_input(&o, s);
+        check_status(CALL(fattn_calibration_observe, calibration, &more), "observe");
+    }
+    if (calibration) check_status(CALL(fattn_calibration_scales, calibration, &k), "calibration scales");
+    CALL(fattn_calibration_destroy, calibration);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
     if (!context) start();
     source s = source_of_bytes(bytes, n);
+    if (source_pick(&s, 4) == 0) {
+        for (int i = 0; i < STEPS && s.left > 0; i++) quantise(&s);
+        room_check();
+        return 0;
+    }
     const fattn_kv_cache_options o = some_options(&s);
     fattn_kv_cache *cache = NULL;
     const fattn_status status =

@@ -403,9 +403,47 @@ static void check_and_verify_files(void **state)
     expect_error("verify" CALL, 64, "which result");
 }
 
+/* Codes and scales made by one verb and used by the other: -1 and 1 are the ends of the scale, and the only
+ * key's value comes out, times its scale. */
+static void quantised_files(void **state)
+{
+    (void)state;
+    const int64_t rows[] = {1, 1, 2, 8}, one[] = {1, 1, 1, 8}, scales[] = {1, 2};
+    const double x[] = {1, -1, 0.5, 0, 0.25, -0.125, 0, 1, 2, 4, -4, 1, 0, 3, -2, 0.5};
+    const double q[] = {1, 0, 0, 0, 0, 0, 0, 0}, wanted_scales[] = {1.0 / 127, 4.0 / 127};
+    const double codes[] = {127, -127, 64, 0, 32, -16, 0, 127, 64, 127, -127, 32, 0, 95, -64, 16};
+    save("x.npy", FATTN_F32, 4, rows, x), save("q1.npy", FATTN_F32, 4, one, q);
+    expect_code("quantize x.npy --out x8.npy --scale xs.npy", 0);
+    expect_contains("antiquant mode 1");
+    expect_file("x8.npy", FATTN_I8, 4, rows, codes);
+    expect_file("xs.npy", FATTN_F32, 2, scales, wanted_scales);
+    expect_code("run fused_infer_attention_score --query q1.npy --key x8.npy --value x8.npy "
+                "--key-antiquant-scale xs.npy --value-antiquant-scale xs.npy --key-antiquant-mode 1 "
+                "--value-antiquant-mode 1 --actual-seq-lengths-kv 1 --input-layout BNSD --num-heads 1 "
+                "--out o8.npy",
+                0);
+    double first[8];
+    for (int i = 0; i < 8; i++) first[i] = codes[i] / 127;
+    expect_file("o8.npy", FATTN_F32, 4, one, first);
+
+    expect_code("quantize x.npy --dtype i4 --granularity channel --out x4.npy --scale s4.npy --json", 0);
+    expect_contains("\"mode\": 0");
+    expect_code("quantize x.npy x.npy --granularity tensor --percentile 50 --scale st.npy", 0);
+    expect_code("quantize x.npy --granularity tensor --use-scale st.npy --out xt.npy", 0);
+    expect_error("quantize x.npy x.npy --scale st.npy", 1, "every token");
+    expect_error("quantize x.npy x.npy --out st.npy", 64, "one file");
+    expect_error("quantize x.npy", 64, "--out or --scale");
+    expect_error("quantize --out y.npy", 64, "which file");
+    expect_error("quantize x.npy --granularity row --out y.npy", 64, "none of tensor");
+    expect_error("quantize x.npy --percentile 101 --out y.npy", 64, "at most 100");
+    expect_error("quantize nothing.npy --out y.npy", 65, "nothing.npy");
+    expect_error("quantize x.npy --use-scale xs.npy --granularity head --out y.npy", 1, "scale");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(quantised_files),
         cmocka_unit_test(anchors_of_the_specification),
         cmocka_unit_test(many_ways_to_say_it),
         cmocka_unit_test(several_outputs),
