@@ -104,17 +104,23 @@ static void bash_words(const option_list *list)
         if (!list->options[i].alias) printf(" --%s", list->options[i].name);
 }
 
-/* case rows: OPTION) the words it takes. */
-static void bash_choices(const option_list *list, char *seen, size_t room)
+/* case rows: "VERB --OPTION") the words it takes. Options of operators are alike under every verb; `seen`
+ * holds those that have a row. */
+static void bash_choices(const option_list *list, const char *verb, char *seen, size_t room)
 {
     for (int i = 0; list && i < list->n; i++) {
         const list_option *o = &list->options[i];
         char mark[80];
         snprintf(mark, sizeof mark, " %s ", o->name);
-        if (!o->choices || strstr(seen, mark)) continue;
+        if (!o->choices) continue;
+        if (verb) {
+            printf("    \"%s --%s\") words=\"%s\" ;;\n", verb, o->name, o->choices);
+            continue;
+        }
+        if (strstr(seen, mark)) continue;
         const size_t used = strlen(seen);
         snprintf(seen + used, room - used, "%s", mark);
-        printf("    --%s) words=\"%s\" ;;\n", o->name, o->choices);
+        printf("    *\\ --%s) words=\"%s\" ;;\n", o->name, o->choices);
     }
 }
 
@@ -129,11 +135,16 @@ void help_bash(void)
          "  [[ $cur == = ]] && cur=\n"
          "  [[ $prev == = ]] && prev=${COMP_WORDS[COMP_CWORD-2]}\n"
          "  COMPREPLY=()\n"
-         "  case $prev in");
+         "  case \"${COMP_WORDS[1]} $prev\" in");
+    for (int v = 0; cli_verbs[v]; v++) {
+        option_list *own = option_list_make(cli_verbs[v], NULL);
+        bash_choices(own, cli_verbs[v]->name, seen, sizeof seen);
+        option_list_free(own);
+    }
     for (int v = 0; cli_verbs[v]; v++)
-        for (int i = -1; i < (cli_verbs[v]->operator_fields ? count : 0); i++) {
-            option_list *list = option_list_make(cli_verbs[v], i < 0 ? NULL : &ops[i]);
-            bash_choices(list, seen, sizeof seen);
+        for (int i = 0; i < (cli_verbs[v]->operator_fields ? count : 0); i++) {
+            option_list *list = option_list_make(cli_verbs[v], &ops[i]);
+            bash_choices(list, NULL, seen, sizeof seen);
             option_list_free(list);
         }
     puts("  esac\n"

@@ -194,7 +194,10 @@ static void completion_is_bash(void **state)
         "./cli_case.bash; COMP_WORDS=(fattn run fusion_attention --sp); COMP_CWORD=3; _fattn; [[ "
         "${COMPREPLY[*]} == --sparse-mode ]] || exit 1; COMP_WORDS=(fattn bench --dtype b); "
         "COMP_CWORD=3; "
-        "_fattn; [[ ${COMPREPLY[*]} == bf16 ]]'",
+        "_fattn; [[ ${COMPREPLY[*]} == bf16 ]] || exit 1; COMP_WORDS=(fattn quantize --dtype e5); "
+        "_fattn; [[ ${COMPREPLY[*]} == e5m2 ]] || exit 1; "
+        "COMP_WORDS=(fattn run fusion_attention --key-dtype bf); COMP_CWORD=4; _fattn; "
+        "[[ ${COMPREPLY[*]} == bf16 ]]'",
         FATTN_CLI);
     const int status = system(command);
     unlink("cli_case.bash");
