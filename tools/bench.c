@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bench_quant.h"
 #include "bench_serving.h"
 #include "call.h"
 #include "json.h"
@@ -17,7 +18,7 @@
 
 const cli_option bench_options[] = {
     {"suite", "NAME", "FATTN_SUITE", "what to measure (guide)",
-     "guide prefill decode backward serving call"},
+     "guide prefill decode backward quant serving call"},
     {"only", "PATTERN", "FATTN_ONLY", "only the rows whose name matches, as a shell pattern", NULL},
     {"dtype", "NAME", "FATTN_DTYPE", "element type of the tensors (f32)", "f32 f16 bf16"},
     {"runs", "N", "FATTN_RUNS",
@@ -97,6 +98,12 @@ static json_node *row_object(const bench_result *r)
         json_put_real(object, "plan_us", r->plan_us);
         json_put_real(object, "call_us", r->call_us);
     }
+    if (r->row.quant != NULL) {
+        json_put_real(object, "f16_ratio", r->f16_ratio);
+        put_bytes(object, "kv_bytes", r->kv_bytes);
+        json_put_real(object, "err_unquantised", r->err_unquantised);
+        json_put_real(object, "err_dequantised", r->err_dequantised);
+    }
     put_bytes(object, "extra_bytes", r->extra_bytes);
     put_bytes(object, "standard_bytes", r->standard_bytes);
     return object;
@@ -133,7 +140,9 @@ static void measure_all(bench_session *s, const bench_row *rows, bench_result *r
     const bool progress = isatty(STDERR_FILENO) != 0;
     for (int i = 0; i < n; i++) {
         if (progress) fprintf(stderr, "\r\033[K%d/%d %s", i + 1, n, rows[i].name);
-        if (rows[i].lines[0] != NULL)
+        if (rows[i].quant != NULL)
+            bench_quant(s, &rows[i], &results[i]);
+        else if (rows[i].lines[0] != NULL)
             bench_serving(s, &rows[i], &results[i]);
         else
             bench_measure(s, &rows[i], &results[i]);

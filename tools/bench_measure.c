@@ -239,6 +239,10 @@ bench_result bench_result_empty(void)
                           .ratio = NAN,
                           .plan_us = NAN,
                           .call_us = NAN,
+                          .kv_bytes = -1,
+                          .f16_ratio = NAN,
+                          .err_unquantised = NAN,
+                          .err_dequantised = NAN,
                           .extra_bytes = -1,
                           .standard_bytes = -1};
 }
@@ -294,7 +298,9 @@ void bench_finish(const bench_session *s, bench_result *results, int n)
             result->fraction = result->gflops / result->peak_gflops;
         } else if (s->probe.peak_gbps > 0) {
             result->peak_gbps = s->probe.peak_gbps;
-            if ((double)(sizes.k + sizes.v) > cache)
+            const double kv = result->kv_bytes >= 0 ? (double)result->kv_bytes
+                                                    : (double)(sizes.k + sizes.v);
+            if (kv > cache)
                 result->fraction = result->gbps / result->peak_gbps;
         }
     }

@@ -27,6 +27,8 @@ typedef struct bench_result {
     double standard_ms, ratio;                             /* medians */
     int64_t extra_bytes, standard_bytes;                   /* beside inputs and outputs */
     double plan_us, call_us;                               /* best; suites serving and call */
+    int64_t kv_bytes;                                      /* suite quant: with scales */
+    double f16_ratio, err_unquantised, err_dequantised;    /* suite quant */
     char note[200]; /* why a figure is missing, "" = none is */
     bool failed;    /* the call was refused, which no row should be */
 } bench_result;

@@ -120,6 +120,7 @@ int bench_rows(const char *suite, bench_row *rows)
                   {"prefill", prefill_rows},
                   {"decode", decode_rows},
                   {"backward", backward_rows},
+                  {"quant", bench_quant_rows},
                   {"serving", bench_serving_rows},
                   {"call", bench_call_rows}};
     for (int i = 0; i < COUNT(suites); i++)

@@ -72,6 +72,19 @@ static void print_row(const bench_result *r)
     putchar('\n');
 }
 
+/* The suite quant. */
+static void print_quant(const bench_result *results, int n)
+{
+    for (int i = 0; i < n; i++) {
+        const bench_result *r = &results[i];
+        if (r->row.quant == NULL || isnan(r->f16_ratio)) continue;
+        printf("  %s: %.2fx f16's speed,", r->row.name, r->f16_ratio);
+        print_bytes(r->kv_bytes, 8);
+        printf(" of keys and values, error %.2g (%.2g against the dequantised answer)\n",
+               r->err_unquantised, r->err_dequantised);
+    }
+}
+
 /* The suites serving and call. */
 static void print_times(const bench_result *results, int n)
 {
@@ -108,6 +121,7 @@ void bench_print_table(const bench_session *s, const bench_result *results, int 
     if (s->probe.peak_gbps > 0)
         printf("  peak: %.1f GB/s read from memory, measured between the rows\n",
                s->probe.peak_gbps);
+    print_quant(results, n);
     print_times(results, n);
     print_notes(results, n);
 }
