@@ -62,9 +62,8 @@ static void scale_scores(const fattn_item *it, const fattn_source *keys, const b
 {
     const fattn_scratch *s = it->scratch;
     scales_of_keys(keys, it->kernels, b->j, b->n, s->k_scales.key_mul);
-    for (int row = 0; row < it->work->rows; row++)
-        for (int k = 0; k < b->n; k++)
-            s->scores[row * TILE_KEYS + b->at + k] *= s->k_scales.key_mul[k];
+    it->kernels->affine(s->scores + b->at, TILE_KEYS, it->work->rows, b->n, NULL,
+                        s->k_scales.key_mul, 0);
 }
 
 /* On the weights; a hidden key's scale may be anything. */
@@ -72,18 +71,12 @@ static void scale_weights(const fattn_item *it, const fattn_source *values, cons
                           fattn_tile_class class)
 {
     const fattn_scratch *s = it->scratch;
+    float *weights = s->scores + b->at;
     scales_of_keys(values, it->kernels, b->j, b->n, s->v_scales.key_mul);
-    for (int row = 0; row < it->work->rows; row++) {
-        const uint64_t hidden = class == TILE_PARTIAL ? MUTANT(205, s->hidden[row], 0) : 0;
-        float *p = s->scores + row * TILE_KEYS + b->at;
-        for (int k = 0; k < b->n; k++) p[k] = hidden >> k & 1 ? 0.0f : p[k] * s->v_scales.key_mul[k];
-    }
-}
-
-static void scale_columns(float *rows, int n, int64_t ld, const float *mul, int64_t d)
-{
-    for (int row = 0; row < n; row++)
-        for (int64_t c = 0; c < d; c++) rows[row * ld + c] *= mul[c];
+    it->kernels->affine(weights, TILE_KEYS, it->work->rows, b->n, NULL, s->v_scales.key_mul, 0);
+    for (int row = 0; class == TILE_PARTIAL && row < it->work->rows; row++)
+        for (int k = 0; k < b->n; k++)
+            if (MUTANT(205, s->hidden[row], 0) >> k & 1) weights[row * TILE_KEYS + k] = 0.0f;
 }
 
 static void hide(float *scores, uint64_t hidden, int n)
@@ -183,12 +176,12 @@ static void load_queries(const fattn_item *it)
     const fattn_scratch *s = it->scratch;
     const fattn_rows queries = gather_queries(it);
     gather_rows(it, &queries, work->row0, work->rows, s->q, s->ldk);
-    for (int row = 0; row < work->rows; row++) {
-        const float factor = gather_factor(it, work->row0 + row);
-        for (int64_t c = 0; c < s->ldk; c++) s->q[row * s->ldk + c] *= factor;
-    }
+    float factors[DOT_ROWS];
+    for (int row = 0; row < work->rows; row++) factors[row] = gather_factor(it, work->row0 + row);
+    it->kernels->affine(s->q, (ptrdiff_t)s->ldk, work->rows, (int)s->ldk, NULL, factors, 1);
     if (scales_kind_of(&it->p->k_affine) == SCALES_BY_COLUMN)
-        scale_columns(s->q, work->rows, s->ldk, s->k_scales.mul, it->p->k.part[0].d);
+        it->kernels->affine(s->q, (ptrdiff_t)s->ldk, work->rows, (int)it->p->k.part[0].d, NULL,
+                            s->k_scales.mul, 0);
 }
 
 void forward_dots(const fattn_item *it, const fattn_state *state)
@@ -230,5 +223,6 @@ void forward_dots(const fattn_item *it, const fattn_state *state)
         b = next;
     }
     if (v_scales == SCALES_BY_COLUMN)
-        scale_columns(state->o, work->rows, s->ldo, s->v_scales.mul, it->p->d_v);
+        it->kernels->affine(state->o, (ptrdiff_t)s->ldo, work->rows, (int)it->p->d_v, NULL,
+                            s->v_scales.mul, 0);
 }

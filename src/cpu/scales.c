@@ -17,8 +17,13 @@ fattn_scales_kind scales_kind_of(const fattn_affine *affine)
 
 /* Numbers of columns [0, d) at element `at`, times `factor`. */
 static void read_columns(const fattn_grid *g, const void *base, int64_t at, int64_t d, double factor,
-                         float *dst)
+                         const fattn_kernels *kernels, float *dst)
 {
+    const int64_t size = (int64_t)fattn_dtype_size(g->dtype);
+    if (factor == 1.0 && g->col_stride == 1 && g->col_group == 1 && item_kernel(g->dtype) >= 0) {
+        kernels->load[item_kernel(g->dtype)](dst, 0, (const char *)base + at * size, 0, 1, (int)d);
+        return;
+    }
     for (int64_t c = 0; c < d; c++)
         dst[c] = (float)(grid_load(g, base, at + grid_column(g, c)) * factor);
 }
@@ -30,9 +35,9 @@ static void open_side(const fattn_item *it, fattn_operand operand, int64_t d,
     const fattn_grid *scale = &q.affine->scale, *offset = &q.affine->offset;
     if (scales_kind_of(q.affine) != SCALES_BY_COLUMN) return;
     const int64_t head = it->work->kv_head, batch = it->seq->batch;
-    read_columns(scale, q.scale, grid_at(scale, batch, head, 0), d, factor, scales->mul);
+    read_columns(scale, q.scale, grid_at(scale, batch, head, 0), d, factor, it->kernels, scales->mul);
     if (grid_present(offset))
-        read_columns(offset, q.offset, grid_at(offset, batch, head, 0), d, 1.0, scales->add);
+        read_columns(offset, q.offset, grid_at(offset, batch, head, 0), d, 1.0, it->kernels, scales->add);
 }
 
 void scales_open(const fattn_item *it)
@@ -75,7 +80,7 @@ static void apply_by_both(const fattn_source *s, const fattn_quant *q, const fat
     for (int k = 0; k < n; k++) {
         int64_t run = 1;
         const int64_t at = grid_of_key(s->p, scale, s->ptrs->table, s->seq, s->head, j + k, &run);
-        read_columns(scale, q->scale, at, d, 1.0, s->scales->mul);
+        read_columns(scale, q->scale, at, d, 1.0, kernels, s->scales->mul);
         kernels->affine(tile + k * ld, (ptrdiff_t)ld, 1, d, NULL, s->scales->mul, 0);
     }
 }

@@ -22,29 +22,47 @@ SLOT(fattn_axpy_fn, axpy_e4m3);
 SLOT(fattn_axpy_fn, axpy_e5m2);
 SLOT(fattn_axpy_fn, axpy_i4);
 
-enum { LINE = 64, SUMS = 8, AXPY_KEYS = 16 };
+enum { LINE = 64, SUMS = 8, SUMS_MAX = 16, AXPY_KEYS = 16 };
+
+/* Of a byte or less. */
+static INLINE int is_small(const int type) { return vec_bytes(4, type) <= 4; }
 
 /* Does the vector at column c begin a cache line of its row (were the row aligned)? */
 static INLINE int begins_line(int c, const int type) { return vec_bytes(c, type) % LINE == 0; }
+
+/* One vector of columns, from c on, of mr rows x nk keys; asks for the same columns `ahead`. */
+static INLINE void dot_vector(vf *acc, const float *q, ptrdiff_t ldq, const void *k, ptrdiff_t ldk,
+                              int c, const void *ahead, const int type, const int mr, const int nk)
+{
+    vf row[4];
+    UNROLL for (int i = 0; i < mr; i++) row[i] = v_load(q + i * ldq + c);
+    UNROLL for (int j = 0; j < nk; j++) {
+        const vf x = v_load_as(vec_at(k, j * ldk + c, type), type);
+        if (ahead && begins_line(c, type)) v_prefetch(vec_at(ahead, j * ldk + c, type));
+        UNROLL for (int i = 0; i < mr; i++) acc[i * nk + j] = v_fma(row[i], x, acc[i * nk + j]);
+    }
+}
 
 /* mr rows x nk keys, at most SUMS of them. No more keys at a time, although a larger tile would load q
  * less often: memory is fast only when it is read nearly in order. */
 static INLINE void dot_tile(float *s, const float *q, ptrdiff_t ldq, const void *k, ptrdiff_t ldk,
                             int d, const void *ahead, const int type, const int mr, const int nk)
 {
-    vf acc[SUMS];
-    float sum[SUMS];
-    UNROLL for (int i = 0; i < SUMS; i++) acc[i] = v_dup(0);
+    vf acc[SUMS_MAX];
+    float sum[SUMS_MAX];
+    UNROLL for (int i = 0; i < SUMS_MAX; i++) acc[i] = v_dup(0);
     int c = 0;
-    for (; c + VL <= d; c += VL) {
-        vf row[4];
-        UNROLL for (int i = 0; i < mr; i++) row[i] = v_load(q + i * ldq + c);
-        UNROLL for (int j = 0; j < nk; j++) {
-            const vf x = v_load_as(vec_at(k, j * ldk + c, type), type);
-            if (ahead && begins_line(c, type)) v_prefetch(vec_at(ahead, j * ldk + c, type));
-            UNROLL for (int i = 0; i < mr; i++) acc[i * nk + j] = v_fma(row[i], x, acc[i * nk + j]);
+    if (is_small(type)) { /* many vectors in a line: no questions between them */
+        const int line = LINE * 4 / (int)vec_bytes(4, type);
+        for (; c + line <= d; c += line) {
+            if (ahead) {
+                UNROLL for (int j = 0; j < nk; j++) v_prefetch(vec_at(ahead, j * ldk + c, type));
+            }
+            UNROLL for (int v = 0; v < line; v += VL)
+                dot_vector(acc, q, ldq, k, ldk, c + v, NULL, type, mr, nk);
         }
     }
+    for (; c + VL <= d; c += VL) dot_vector(acc, q, ldq, k, ldk, c, ahead, type, mr, nk);
     if (c < MUTANT(58, d, 0)) {
         UNROLL for (int j = 0; j < nk; j++) {
             const vf x = v_load_partial_as(vec_at(k, j * ldk + c, type), d - c, type);
@@ -62,7 +80,8 @@ static INLINE void dot_tile(float *s, const float *q, ptrdiff_t ldq, const void 
 static INLINE void dot_rows(float *s, const float *q, ptrdiff_t ldq, const void *k, ptrdiff_t ldk,
                             int keys, int d, const void *ahead, const int type, const int mr)
 {
-    const int nk = mr == 1 ? SUMS / 2 : SUMS / mr;
+    const int sums = VL == 16 && is_small(type) ? SUMS_MAX : SUMS; /* where registers allow */
+    const int nk = mr == 1 ? SUMS / 2 : sums / mr;
     const ptrdiff_t step = vec_bytes(ldk, type);
     const char *row = k, *next = ahead;
     int key = 0;

@@ -107,10 +107,10 @@ static INLINE vf widen_e4m3(__m128i x)
 {
     const __m256i wide = _mm256_slli_epi16(_mm256_cvtepi8_epi16(x), 7); /* sign in the top bits */
     const __m256i half = _mm256_and_si256(wide, _mm256_set1_epi16((short)0xbfff));
-    const __m256i size = _mm256_and_si256(half, _mm256_set1_epi16(0x3fff));
-    const __m256i nan = _mm256_cmpeq_epi16(size, _mm256_set1_epi16(0x3f80));
-    const __m256i top = _mm256_and_si256(nan, _mm256_set1_epi16(0x7e00));
-    return v_mul(_mm512_cvtph_ps(_mm256_or_si256(half, top)), v_dup(256.0f));
+    const __m128i ones = _mm_or_si128(x, _mm_set1_epi8((char)0x80));
+    const __mmask16 number = _mm_cmpneq_epi8_mask(ones, _mm_set1_epi8((char)0xff));
+    return _mm512_mask_mul_ps(v_dup(__builtin_nanf("")), number, _mm512_cvtph_ps(half),
+                              v_dup(256.0f));
 }
 
 /* Two elements of a byte, the low nibble first. */
