@@ -195,6 +195,7 @@ static void one(fattn_dtype dtype, bool by_key, int sq)
     const size_t entry = (size_t)(N * sq * D);
     make_keys(dtype);
     run(&variants[0], dtype, by_key, sq, first);
+    assert_true(isfinite(first[0]) && first[0] != 0 && first[0] != first[entry]); /* numbers, not one */
     for (size_t i = 1; i < sizeof variants / sizeof *variants; i++) {
         const variant *v = &variants[i];
         run(v, dtype, by_key, sq, other);
