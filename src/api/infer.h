@@ -117,8 +117,11 @@ fattn_status infer_lengths(infer_call *call, fattn_arena *arena, fattn_problem *
 /* Where the rows and keys of batch entry b begin on the S axes. */
 int64_t infer_q_start(const infer_call *call, int64_t b);
 int64_t infer_kv_start(const infer_call *call, int64_t b);
-/* Columns that a mask or bias needs: shared prefix, then the longest reach of a sequence's keys. */
+/* Shared prefix, then the longest reach of a sequence's keys. */
 int64_t infer_kv_reach(const infer_call *call);
+/* Columns that a full-size mask, a bias or scales by key need: the same where keys are paged or packed,
+ * else the prefix and the whole S axis of key. */
+int64_t infer_kv_cols(const infer_call *call);
 
 /* infer_mask.c: sparse_mode, tokens, atten_mask; then band and mask cells of a sequence whose
  * lengths are set, to be called for b ascending, empty sequences included. */

@@ -4,21 +4,17 @@
 #include "base/error.h"
 #include "base/ints.h"
 #include "base/mutant.h"
+#include "core/element.h"
 
 /* Rows and columns the bias must have; left padding addresses it by position in the tensor. */
 static int64_t rows_needed(const infer_call *call) { return call->one_row ? 1 : call->in.q.s; }
 
-static int64_t cols_needed(const infer_call *call)
-{
-    if (call->in.paged) return infer_kv_reach(call);
-    return i64_add_sat(call->kv_room, call->shared_len);
-}
-
 fattn_status infer_bias(const infer_call *call, fattn_problem *problem)
 {
     const fattn_tensor *pse = call->args->pse_shift;
-    const fattn_dtype dtype = call->in.query->dtype;
-    const int64_t rows = rows_needed(call), cols = cols_needed(call), heads = call->in.n_heads;
+    const fattn_dtype query = call->in.query->dtype;
+    const fattn_dtype dtype = element_is_float(query) ? query : FATTN_F16; /* spec 4.2 */
+    const int64_t rows = rows_needed(call), cols = infer_kv_cols(call), heads = call->in.n_heads;
     char shape[TEXT_SIZE];
     if (!pse) return FATTN_OK;
     tensor_print(pse, shape, sizeof shape);

@@ -83,6 +83,12 @@ static fattn_status cut_to_list(infer_call *call)
     return FATTN_OK;
 }
 
+int64_t infer_kv_cols(const infer_call *call)
+{
+    if (call->in.paged || call->in.packed) return infer_kv_reach(call);
+    return i64_add_sat(call->kv_room, call->shared_len);
+}
+
 /* NSD and SH have no B axis: one sequence, and a list cannot speak of more. */
 static fattn_status check_one_sequence(const infer_call *call, const fattn_length_list *lengths)
 {

@@ -28,22 +28,12 @@ static int64_t longest(const infer_call *call)
 /* Rows and columns a full-size mask must have. */
 static int64_t rows_needed(const infer_call *call) { return call->one_row ? 1 : call->in.q.s; }
 
-static int64_t all_cols(const infer_call *call)
-{
-    return i64_add_sat(call->kv_room, call->shared_len);
-}
-
-static int64_t cols_needed(const infer_call *call)
-{
-    return call->in.paged ? infer_kv_reach(call) : all_cols(call);
-}
-
 /* The mask of the call. One without elements is absent (spec 0.6), unless keys are what is missing:
  * then it is the full-size mask of nothing. Packed sequences have no full-size mask. */
 static const fattn_tensor *mask_of(const infer_call *call)
 {
     const fattn_tensor *m = call->args->atten_mask;
-    const int64_t keys = call->in.paged ? call->kv_room : all_cols(call);
+    const int64_t keys = call->in.paged ? call->kv_room : infer_kv_cols(call);
     return m && tensor_elements(m) == 0 && (call->in.packed || keys > 0) ? NULL : m;
 }
 
@@ -72,7 +62,7 @@ static void use_mask(infer_call *call, fattn_problem *problem, bool by_batch, in
 static fattn_status read_prefill_mask(infer_call *call, fattn_problem *problem)
 {
     const fattn_tensor *m = call->mask;
-    const int64_t rows = rows_needed(call), cols = cols_needed(call), batch = call->n_batch;
+    const int64_t rows = rows_needed(call), cols = infer_kv_cols(call), batch = call->n_batch;
     const int last = m->rank - 1;
     char shape[TEXT_SIZE];
     bool fits =

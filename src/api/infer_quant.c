@@ -367,8 +367,7 @@ static bool read_heads(const squeezed *s, int64_t heads, fattn_grid *grid)
 static bool read_axes(const infer_call *call, const fattn_tensor *t, int first, const char *axes,
                       int64_t d, fattn_grid *grid)
 {
-    const int64_t keys = call->in.paged ? infer_kv_reach(call)
-                                        : i64_add_sat(call->kv_room, call->shared_len);
+    const int64_t keys = infer_kv_cols(call);
     if (t->rank == first + (int)strlen(axes) + 1 && t->shape[first] == 1) first++;
     if (t->rank != first + (int)strlen(axes)) return false;
     for (int i = first; *axes; i++, axes++) {
@@ -398,8 +397,7 @@ static void wanted_shape(const infer_call *call, const infer_antiquant *side, in
                          char *text, size_t size)
 {
     const long long heads = LL(call->in.n_kv_heads), batch = LL(call->n_batch);
-    const int64_t keys = call->in.paged ? infer_kv_reach(call)
-                                        : i64_add_sat(call->kv_room, call->shared_len);
+    const int64_t keys = infer_kv_cols(call);
     const char *two = side->axis0 >= 0 ? "2," : "";
     switch (side->mode) {
     case ANTIQUANT_CHANNEL:

@@ -189,8 +189,7 @@ void forward_dots(const fattn_item *it, const fattn_state *state)
     const fattn_work *work = it->work;
     fattn_scratch *s = it->scratch;
     const fattn_source k = gather_keys(it), v = gather_values(it);
-    const fattn_scales_kind k_scales = scales_kind_of(&it->p->k_affine);
-    const fattn_scales_kind v_scales = scales_kind_of(&it->p->v_affine);
+    const fattn_scales_kind k_scales = scales_folded(&k), v_scales = scales_folded(&v);
     scales_open(it);
     load_queries(it);
     state_reset(state, work->rows, s->ldo);

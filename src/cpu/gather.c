@@ -154,7 +154,8 @@ void gather_runs(const fattn_source *s, const fattn_kernels *kernels, int64_t j,
     const fattn_affine *affine = quant_of(s->p, s->ptrs, s->operand).affine;
     const int kernel = item_kernel(s->view->dtype), pack = element_pack(s->view->dtype);
     bool direct = s->view->n_parts == 1 && kernel >= 0 && kernels->dot[kernel] &&
-                  !grid_present(&affine->offset) && scales_kind_of(affine) != SCALES_BY_BOTH;
+                  !grid_present(&affine->offset) &&
+                  (!grid_present(&affine->scale) || scales_folded(s) != SCALES_NONE);
     runs->kernel = kernel;
     runs->count = 0;
     for (int done = 0; direct && done < n;) {

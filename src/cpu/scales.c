@@ -15,6 +15,13 @@ fattn_scales_kind scales_kind_of(const fattn_affine *affine)
     return SCALES_BY_COLUMN;
 }
 
+fattn_scales_kind scales_folded(const fattn_source *s)
+{
+    const fattn_scales_kind kind = scales_kind_of(quant_of(s->p, s->ptrs, s->operand).affine);
+    const bool beside_rope = kind == SCALES_BY_KEY && MUTANT(211, s->view->n_parts, 1) > 1;
+    return kind == SCALES_BY_BOTH || beside_rope ? SCALES_NONE : kind;
+}
+
 /* Numbers of columns [0, d) at element `at`, times `factor`. */
 static void read_columns(const fattn_grid *g, const void *base, int64_t at, int64_t d, double factor,
                          const fattn_kernels *kernels, float *dst)
@@ -92,7 +99,8 @@ void scales_apply(const fattn_source *s, const fattn_kernels *kernels, int64_t j
     const fattn_scales_kind kind = scales_kind_of(q.affine);
     const bool offset = grid_present(&q.affine->offset);
     const int d = (int)s->view->part[0].d;
-    if (kind == SCALES_NONE || (folded && !offset && kind != SCALES_BY_BOTH)) return;
+    if (scales_folded(s) == SCALES_NONE) folded = false;
+    if (kind == SCALES_NONE || (folded && !offset)) return;
     if (kind == SCALES_BY_BOTH) {
         apply_by_both(s, &q, kernels, j, n, d, tile, ld);
         return;

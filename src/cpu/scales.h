@@ -4,7 +4,8 @@
  *
  * The tile family dequantises the tiles that it gathers. The dot family reads stored numbers where they
  * lie and puts the scales where they cost least: those of columns on q and on the result, those of keys on
- * scores and weights. Numbers with offsets are gathered first, x + offset, and scaled in the same way. */
+ * scores and weights. Numbers with offsets are gathered first, x + offset, and scaled in the same way.
+ * Scales by both, and scales by key beside rope columns, which they don't apply to, fold into nothing. */
 #ifndef FATTN_CPU_SCALES_H
 #define FATTN_CPU_SCALES_H
 
@@ -21,11 +22,14 @@ typedef enum fattn_scales_kind {
 
 fattn_scales_kind scales_kind_of(const fattn_affine *affine);
 
+/* What the dot family puts elsewhere; SCALES_NONE when values must be dequantised as they are gathered. */
+fattn_scales_kind scales_folded(const fattn_source *source);
+
 /* Numbers by column of the item's head, once per item, before anything is gathered. */
 void scales_open(const fattn_item *it);
 
-/* Stored numbers of keys [j, j + n), rows ld apart, become values; `folded`: x + offset alone, but for
- * SCALES_BY_BOTH. */
+/* Stored numbers of keys [j, j + n), rows ld apart, become values; `folded`: without the scales that
+ * scales_folded names. */
 void scales_apply(const fattn_source *source, const fattn_kernels *kernels, int64_t j, int n,
                   bool folded, float *tile, int64_t ld);
 

@@ -964,12 +964,75 @@ static void a_float_output_is_refused(void **state)
     }
 }
 
+/* One element less than a scale must have: refused by name, in every mode and where lengths are packed. */
+static void one_element_short(void **state)
+{
+    (void)state;
+    static const form forms[] = {BNSD, TND, BNNBSD};
+    static const int axis[] = {2, 1, 0, 2, 1, 2, 3};
+    static const int least[] = {D, S, NKV, S, BLOCK, BLOCK, S};
+    for (size_t f = 0; f < sizeof forms / sizeof *forms; f++)
+        for (int mode = 0; mode <= 6; mode++)
+            for (int side = 0; side < 2; side++) {
+                if (!fits(mode, forms[f])) continue;
+                c.form = forms[f], c.dtype = FATTN_I8, c.mode[0] = c.mode[1] = mode, c.sq = 1;
+                c.query_dtype = c.scale_dtype = FATTN_F16, c.one_scale = c.offset = false;
+                make();
+                fattn_fused_infer_attention_score_v2_args a;
+                fattn_fused_infer_attention_score_v2_args_init(&a);
+                COMMON(a);
+                a.num_query_heads = N, a.actual_seq_kvlen = own_lengths();
+                if (c.form == TND) a.actual_seq_qlen = list_of(2, 1, 2);
+                a.dequant_scale_key = c.scale[0], a.dequant_scale_value = c.scale[1];
+                a.key_quant_mode = a.value_quant_mode = mode;
+                c.scale[side]->shape[axis[mode]] = least[mode] - 1;
+                a.attention_out = c.q;
+                expect_refused(fattn_fused_infer_attention_score_v2(plain_context(), &a),
+                               FATTN_E_SHAPE,
+                               side ? "dequant_scale_value" : "dequant_scale_key", "must be");
+                harness_reset();
+            }
+}
+
+/* Rope columns of a key are not quantised: a scale of the whole key does not apply to them. */
+static void rope_beside_scales(void **state)
+{
+    (void)state;
+    c.form = BNSD, c.dtype = FATTN_I8, c.query_dtype = FATTN_F16, c.scale_dtype = FATTN_F32;
+    c.one_scale = false;
+    for (int mode = 0; mode <= 3; mode++)
+        for (int turn = 0; turn < 4; turn++) {
+            c.mode[0] = c.mode[1] = mode, c.sq = turn % 2 ? ROWS_MAX : 1, c.offset = turn / 2;
+            make();
+            fattn_fused_infer_attention_score_args a;
+            fattn_fused_infer_attention_score_args_init(&a);
+            COMMON(a);
+            a.num_heads = N, a.scale = SCALE, a.actual_seq_lengths_kv = own_lengths();
+            a.query_rope = tensor_new(FATTN_F16, 5, 4, B, N, c.sq, 16);
+            a.key_rope = tensor_new(FATTN_F16, 6, 4, B, NKV, S, 16);
+            a.key_antiquant_scale = c.scale[0], a.value_antiquant_scale = c.scale[1];
+            a.key_antiquant_offset = c.shift[0], a.value_antiquant_offset = c.shift[1];
+            a.key_antiquant_mode = a.value_antiquant_mode = mode;
+            call_v1(&a, "rope");
+            fattn_verify_report report = {.size = sizeof report};
+            EXPECT_OK(fattn_verify(plain_context(), fattn_operator_find("fused_infer_attention_score"), &a,
+                                   &report),
+                      "verify");
+            if (!report.passed)
+                fail_msg("mode %d, %d rows: %lld of %lld outside", mode, c.sq,
+                         (long long)report.outside, (long long)report.elements);
+            harness_reset();
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_float_output_is_refused),
         cmocka_unit_test(modes_and_forms),
         cmocka_unit_test(mixed_modes),
+        cmocka_unit_test(one_element_short),
+        cmocka_unit_test(rope_beside_scales),
         cmocka_unit_test(every_code),
         cmocka_unit_test(hand_vectors),
         cmocka_unit_test(hidden_scales),

@@ -33,6 +33,9 @@ typedef struct drawing {
     bool paged;        /* keys and values in a cache ... */
     const char *cache; /* ... that the line spells out in this layout; NULL = by the key page= */
     int64_t block_rows, blocks;
+    enum { NOT_QUANTISED, QUANTISED_KV, QUANTISED_ALL } quant;
+    const char *kv_dtype, *rope_dtype; /* of key and value; of rope parts */
+    bool one_scale, out_quant;
 } drawing;
 
 uint64_t draw(drawing *g);
@@ -45,6 +48,10 @@ const char *pick_text(drawing *g, const char *const *list);
 void put(drawing *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void put_shape(drawing *g, const char *name, const char *dtype, const int64_t *shape, int rank);
 void feature(drawing *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* draw_quant.c: quantised keys and values, int8 queries, 8-bit results. */
+void draw_quant(drawing *g);
+void put_quant(drawing *g);
 
 /* draw_mask.c: sparse_mode and atten_mask; at the end, what the rows see. */
 void draw_mode(drawing *g);

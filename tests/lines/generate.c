@@ -153,6 +153,9 @@ static void put_operand(drawing *g, const char *name, int64_t heads, int64_t row
 {
     int64_t shape[4];
     int rank = 0;
+    const bool keys = strncmp(name, "query", 5) != 0 && !strstr(name, "rope");
+    const char *dtype = keys ? g->kv_dtype : strstr(name, "rope") ? g->rope_dtype : g->dtype;
+    if (keys && strcmp(dtype, "i4") == 0) cols /= 8; /* eight in a container */
     for (const char *c = g->layout; *c && *c != '_'; c++)
         shape[rank++] = *c == 'B'   ? g->b
                         : *c == 'S' ? rows
@@ -160,7 +163,7 @@ static void put_operand(drawing *g, const char *name, int64_t heads, int64_t row
                         : *c == 'H' ? heads * cols
                         : *c == 'T' ? packed_rows
                                     : cols;
-    put_shape(g, name, g->dtype, shape, rank);
+    put_shape(g, name, dtype, shape, rank);
     const bool query = strcmp(name, "query") == 0;
     if (!chance(g, 6) || (!query && (g->paged || g->listed))) return;
     put_strides(g, name, shape, rank);
@@ -170,6 +173,8 @@ static void put_operand(drawing *g, const char *name, int64_t heads, int64_t row
 /* A cache that the line spells out: block_table finds the rows. */
 static void put_cache(drawing *g, const char *name, int64_t cols)
 {
+    const char *dtype = strstr(name, "rope") ? g->rope_dtype : g->kv_dtype;
+    if (strcmp(dtype, "i4") == 0) cols /= 8;
     const int64_t rows = g->block_rows, blocks = g->blocks;
     const int64_t flat[] = {blocks, rows, g->nkv * cols}, by_head[] = {blocks, g->nkv, rows, cols};
     const int64_t by_row[] = {blocks, rows, g->nkv, cols};
@@ -179,7 +184,7 @@ static void put_cache(drawing *g, const char *name, int64_t cols)
                            : strcmp(g->cache, "BnBsND") == 0 ? by_row
                                                              : by_head;
     const int rank = shape == nz ? 5 : shape == flat ? 3 : 4;
-    put_shape(g, name, g->dtype, shape, rank);
+    put_shape(g, name, dtype, shape, rank);
     if (!chance(g, 50)) return;
     put_strides(g, name, shape, rank);
     feature(g, "cache strides");
@@ -304,7 +309,7 @@ static void put_lengths(drawing *g)
 static void draw_cache(drawing *g)
 {
     static const int64_t sizes[] = {1, 7, 16, 64, 128, 100};
-    if (!g->paged || !chance(g, 25)) return;
+    if (!g->paged || !chance(g, 30)) return;
     const bool chunks = !g->decode && g->d % NZ_CHUNK == 0 && g->dv % NZ_CHUNK == 0;
     g->block_rows = sizes[between(g, 0, 5)];
     g->blocks = between(g, 1, 1 + g->b * (g->skv / g->block_rows + 1));
@@ -425,7 +430,7 @@ static void put_training_extras(drawing *g)
 static void put_flat_output(drawing *g)
 {
     const int64_t elements = (g->packed ? g->t : g->b * g->sq) * g->n * g->dv;
-    if (elements == 0 || !chance(g, 5)) return;
+    if (elements == 0 || g->quant || g->out_quant || !chance(g, 8)) return;
     put_shape(g, "attention_out", g->dtype, &elements, 1);
     feature(g, "output flat");
 }
@@ -433,7 +438,7 @@ static void put_flat_output(drawing *g)
 static void put_infer_extras(drawing *g)
 {
     if (!g->packed && chance(g, 25)) {
-        put(g, " pse_shift=%s[%lld,%lld,%lld,%lld]", g->dtype,
+        put(g, " pse_shift=%s[%lld,%lld,%lld,%lld]", g->quant == QUANTISED_ALL ? "f16" : g->dtype,
             chance(g, 50) ? (long long)g->b : 1LL, (long long)g->n, (long long)g->sq,
             (long long)(g->skv + g->shared));
         feature(g, "pse");
@@ -543,16 +548,16 @@ static void put_rope(drawing *g)
     feature(g, "rope");
 }
 
-/* Scores in fp32 have an error that grows with D times the scale: where both are large, no fp16
- * result can be correctly rounded in 98 of 100 elements. */
+/* Scores in fp32 have an error that grows with D times the scale, and with the scales of keys: where
+ * they are large, no fp16 result can be correctly rounded in 98 of 100 elements. */
 static void put_scale(drawing *g)
 {
     put(g, " %s=%s",
         g->training || g->v1 ? "scale"
         : g->v2              ? "softmax_scale"
                              : "scale_value",
-        g->d > 128 ? PICK(g, "0.0417", "0.0625", "0.125", "-0.1")
-                   : PICK(g, "0.125", "0.3", "1", "-0.5"));
+        g->d > 128 || g->quant ? PICK(g, "0.0417", "0.0625", "0.125", "-0.1")
+                               : PICK(g, "0.125", "0.3", "1", "-0.5"));
 }
 
 /* --- the whole --- */
@@ -587,6 +592,8 @@ void generate_line(random_line *line, const char *op, uint64_t seed, uint64_t nu
     draw_form(&g);
     if (g.packed) draw_packed(&g);
     draw_cache(&g);
+    g.rope_dtype = g.dtype;
+    draw_quant(&g);
     draw_mode(&g);
 
     put(&g, "%s input_layout=%s %s=%lld", op, g.layout,
@@ -609,7 +616,7 @@ void generate_line(random_line *line, const char *op, uint64_t seed, uint64_t nu
     if (g.training)
         put_training_extras(&g);
     else
-        put_infer_extras(&g);
+        put_infer_extras(&g), put_quant(&g);
     put_scale(&g);
     put(&g, " fill=%s seed=%llu",
         PICK(&g, "normal", "normal", "normal", "uniform", "increasing", "onehot"),
