@@ -21,6 +21,8 @@ const cli_option generate_options[] = {
     {"top-k", "N", "FATTN_TOP_K", "choose among the k likeliest; 0 = all (0)", NULL},
     {"top-p", "X", "FATTN_TOP_P", "choose among the fewest that have this probability together (1)", NULL},
     {"seed", "N", "FATTN_SEED", "of the choice (1)", NULL},
+    {"cache-dtype", "NAME", "FATTN_CACHE_DTYPE", "of keys and values in the cache (f32)",
+     "f32 f16 i8 i4 e4m3 e5m2"},
     {"check", NULL, "FATTN_CHECK", "compare every token with a computation without the cache", NULL},
     CLI_CONTEXT_OPTIONS,
     CLI_JSON_OPTION,
@@ -65,7 +67,12 @@ static int open_model(generation *g)
     char error[800];
     const char *dir = cli_get(g->values, "model") ? cli_get(g->values, "model") : "model";
     g->tokenizer = bpe_read(dir, error, sizeof error);
-    if (g->tokenizer) g->model = infer_open(dir, g->context, error, sizeof error);
+    const char *name = cli_get(g->values, "cache-dtype");
+    const fattn_dtype cache = name ? fattn_dtype_from_name(name) : FATTN_F32;
+    if (g->check && cache != FATTN_F32)
+        return cli_error("generate", CLI_USAGE, "check: a cache of %s may change tokens by itself; "
+                         "leave one of check and cache-dtype out", name);
+    if (g->tokenizer) g->model = infer_open(dir, cache, g->context, error, sizeof error);
     if (!g->model) return cli_error("generate", CLI_DATA, "%s", error);
     if (bpe_vocab_size(g->tokenizer) == infer_config(g->model)->vocab_size) return CLI_GO;
     return cli_error("generate", CLI_DATA, "%s: the tokenizer has %d tokens, the model %d", dir,
@@ -186,7 +193,8 @@ static void print_json(const generation *g)
 
 static int run(generation *g)
 {
-    int code = get_options(g);
+    int code = cli_check_choices("generate", generate_options, g->values);
+    if (code == CLI_GO) code = get_options(g);
     if (code == CLI_GO) code = open_model(g);
     if (code == CLI_GO) code = open_prompt(g);
     if (code != CLI_GO) return code;

@@ -365,6 +365,25 @@ bool cli_flag(const cli_values *values, const char *name)
     return twin && strcmp(twin, "0") != 0;
 }
 
+int cli_word_index(const char *list, const char *word)
+{
+    int index = 0;
+    const size_t length = strlen(word);
+    for (const char *at = list; *at; at += strcspn(at, " "), at += *at == ' ', index++)
+        if (strcspn(at, " ") == length && strncmp(at, word, length) == 0) return index;
+    return -1;
+}
+
+int cli_check_choices(const char *verb, const cli_option *options, const cli_values *values)
+{
+    for (const cli_option *o = options; o->name; o++) {
+        const char *word = o->choices ? cli_get(values, o->name) : NULL;
+        if (word && cli_word_index(o->choices, word) < 0)
+            return cli_error(verb, CLI_USAGE, "--%s: '%s' is none of %s", o->name, word, o->choices);
+    }
+    return CLI_GO;
+}
+
 int cli_get_int(const cli_values *values, const char *name, int64_t low, int64_t high, int64_t *out)
 {
     const char *text = cli_get(values, name);

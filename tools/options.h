@@ -81,6 +81,12 @@ const char *cli_result_env(const fattn_field *output, char *out, size_t room);
 /* A switch: given, or its twin set to something else than "" and "0". */
 bool cli_flag(const cli_values *values, const char *name);
 
+/* Index of a word in a list of words that are separated by blanks; -1 = none of them. */
+int cli_word_index(const char *list, const char *word);
+
+/* The words of options with choices are among them: CLI_GO or CLI_USAGE. */
+int cli_check_choices(const char *verb, const cli_option *options, const cli_values *values);
+
 /* An integer in [low, high]; *out is left alone when the option is absent. CLI_GO or CLI_USAGE. */
 int cli_get_int(const cli_values *values, const char *name, int64_t low, int64_t high,
                 int64_t *out);

@@ -38,16 +38,6 @@ typedef struct request {
     int n_files;
 } request;
 
-/* Index of a word in a list of words that are separated by blanks. */
-static int word_index(const char *list, const char *word)
-{
-    int index = 0;
-    const size_t length = strlen(word);
-    for (const char *at = list; *at; at += strcspn(at, " "), at += *at == ' ', index++)
-        if (strcspn(at, " ") == length && strncmp(at, word, length) == 0) return index;
-    return -1;
-}
-
 static int get_percentile(const cli_values *values, double *out)
 {
     const char *text = cli_get(values, "percentile");
@@ -59,18 +49,6 @@ static int get_percentile(const cli_values *values, double *out)
                      "--percentile: '%s' is no number above 0 and at most 100", text);
 }
 
-/* The words of an option with choices are those of its row. */
-static int check_words(const cli_values *values)
-{
-    for (const cli_option *o = quantize_options; o->name; o++) {
-        const char *word = o->choices ? cli_get(values, o->name) : NULL;
-        if (word && word_index(o->choices, word) < 0)
-            return cli_error("quantize", CLI_USAGE, "--%s: '%s' is none of %s", o->name, word,
-                             o->choices);
-    }
-    return CLI_GO;
-}
-
 static int get_request(const cli_values *values, request *r)
 {
     const char *dtype = cli_get(values, "dtype"), *group = cli_get(values, "granularity");
@@ -80,13 +58,13 @@ static int get_request(const cli_values *values, request *r)
     *r = (request){.files = values->args, .n_files = values->n_args};
     fattn_quantize_options_init(&r->o);
     if (dtype) r->o.dtype = fattn_dtype_from_name(dtype);
-    if (group) r->o.granularity = (fattn_granularity)word_index(granularities, group);
+    if (group) r->o.granularity = (fattn_granularity)cli_word_index(granularities, group);
     if (scale_dtype) r->o.scale_dtype = fattn_dtype_from_name(scale_dtype);
     if (layout) r->o.input_layout = layout;
     if (input_dtype) r->input_dtype = fattn_dtype_from_name(input_dtype);
     r->use_scale = cli_get(values, "use-scale"), r->out = cli_get(values, "out");
     r->scale = cli_get(values, "scale");
-    int code = check_words(values);
+    int code = cli_check_choices("quantize", quantize_options, values);
     if (code == CLI_GO) code = get_percentile(values, &r->o.percentile);
     if (code == CLI_GO) code = cli_get_int(values, "num-heads", 0, INT32_MAX, &r->o.num_heads);
     if (code != CLI_GO) return code;

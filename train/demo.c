@@ -11,11 +11,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "infer.h"
 #include "kneser_ney.h"
 #include "plot.h"
 #include "train.h"
 
-enum { DEMO_STEPS = 600, SAME_STEPS = 50, LENGTHS = 5, TRIES = 2 };
+enum { DEMO_STEPS = 600, SAME_STEPS = 50, LENGTHS = 5, TRIES = 2, CACHE_TOKENS = 4096 };
 
 static const char *const way_names[] = {"operator", "materialised"};
 
@@ -198,6 +199,52 @@ static bool learn(const char *dir, const char *text, fattn_context *context)
     return report.bits_per_byte < theirs;
 }
 
+/* ---- what a smaller cache costs -------------------------------------------------------------------
+ */
+
+static double bits_with(fattn_dtype cache, const char *model, const bpe *b, const corpus *c,
+                        fattn_context *context)
+{
+    char error[800];
+    infer *m = infer_open(model, cache, context, error, sizeof error);
+    if (!m) {
+        fprintf(stderr, "train_demo: %s\n", error);
+        exit(EXIT_FAILURE);
+    }
+    const double bits = infer_bits_per_byte(m, b, c, CACHE_TOKENS);
+    infer_free(m);
+    return bits;
+}
+
+/* The trained model answers from caches of several dtypes. */
+static bool compare_caches(const char *dir, const char *text, fattn_context *context)
+{
+    static const fattn_dtype dtypes[] = {FATTN_F32, FATTN_F16, FATTN_I8, FATTN_E4M3, FATTN_I4};
+    char model[4096], error[800];
+    corpus c;
+    snprintf(model, sizeof model, "%s/model", dir);
+    bpe *b = bpe_read(model, error, sizeof error);
+    if (!b || !corpus_read(&c, text, error, sizeof error) || !corpus_encode(&c, b)) {
+        fprintf(stderr, "train_demo: %s\n", error);
+        exit(EXIT_FAILURE);
+    }
+    printf("\ncache   bits per byte of %d held-out tokens   perplexity of a byte   change\n",
+           CACHE_TOKENS);
+    double first = 0;
+    bool kept = true;
+    for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++) {
+        const double bits = bits_with(dtypes[i], model, b, &c, context);
+        if (i == 0) first = bits;
+        const double change = bits / first - 1;
+        printf("%-5s   %38.5f   %20.5f   %+5.3f %%\n", fattn_dtype_name(dtypes[i]), bits, exp2(bits),
+               100 * change);
+        if (dtypes[i] != FATTN_I4) kept = kept && change < 0.01;
+    }
+    printf("f16, int8 and e4m3 lose less than 1 %%: %s\n", kept ? "ok" : "FAILED");
+    corpus_free(&c), bpe_free(b);
+    return kept;
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2 || argc > 3) {
@@ -220,7 +267,8 @@ int main(int argc, char **argv)
     if (fattn_context_create(&context, &options) != FATTN_OK) return EXIT_FAILURE;
     const bool same = compare_losses(dir, text, context);
     const bool learned = learn(dir, text, context);
+    const bool kept = compare_caches(dir, text, context);
     fattn_context_destroy(context);
     printf("\nin %s: model/, loss.csv, loss.svg, memory.svg\n", dir);
-    return linear && same && learned ? EXIT_SUCCESS : EXIT_FAILURE;
+    return linear && same && learned && kept ? EXIT_SUCCESS : EXIT_FAILURE;
 }

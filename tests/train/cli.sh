@@ -71,6 +71,12 @@ other=$("$fattn" generate --model "$dir/whole" --prompt 'You' --temperature 1.2 
 [ "$once" = "$again" ] || fail 'a seed does not repeat'
 [ "$once" != "$other" ] || fail 'another seed, the same text'
 case $once in You*) ;; *) fail "the prompt is missing: $once" ;; esac
+plain=$("$fattn" generate --model "$dir/whole" --prompt 'The licence' --max-tokens 5)
+half=$("$fattn" generate --model "$dir/whole" --prompt 'The licence' --max-tokens 5 --cache-dtype f16)
+[ "$plain" = "$half" ] || fail 'an f16 cache changes five tokens'
+for dtype in f32 f16 i8 e4m3 e5m2; do
+    "$fattn" generate --model "$dir/whole" --prompt 'You' --cache-dtype $dtype >/dev/null || fail "cache of $dtype"
+done
 "$fattn" generate --model "$dir/whole" --prompt 'You' --max-tokens 5 --json | grep -q '"tokens"' || fail 'no JSON'
 
 expect 64 'steps' "$fattn" train --text "$text" --steps 0
@@ -84,6 +90,8 @@ expect 64 'prompt' "$fattn" generate --model "$dir/whole"
 expect 64 'at most 47' "$fattn" generate --model "$dir/whole" --prompt "$(head -c 2000 "$text")"
 expect 64 'max-tokens' "$fattn" generate --model "$dir/whole" --prompt You --max-tokens 48
 expect 64 'check' "$fattn" generate --model "$dir/whole" --prompt You --check --temperature 1
+expect 64 'by itself' "$fattn" generate --model "$dir/whole" --prompt You --check --cache-dtype i8
+expect 64 'cache-dtype' "$fattn" generate --model "$dir/whole" --prompt You --cache-dtype i32
 head -c 1000 "$dir/whole/model.safetensors" >"$killed/model.safetensors"
 expect 65 'model.safetensors' "$fattn" generate --model "$killed" --prompt You
 echo '{' >"$killed/config.json"
