@@ -82,7 +82,7 @@ void quantize_groups_observe(quantize_groups *groups, fattn_granularity granular
                              const quantize_input *in, float *row)
 {
     const fattn_axes *a = &in->axes;
-    for (int64_t b = 0; b < a->b; b++)
+    for (int64_t b = 0; b < in->batches; b++)
         for (int64_t n = 0; n < a->n; n++)
             for (int64_t s = 0; s < a->s; s++) {
                 quantize_load(in, b, n, s, row);
@@ -171,7 +171,7 @@ fattn_status fattn_calibration_observe(fattn_calibration *c, const fattn_tensor 
     REQUIRE(!c->groups || (in.axes.n == c->axes.n && in.axes.d == c->axes.d), FATTN_E_SHAPE,
             "input: %lld heads of %lld columns; the first batch had %lld of %lld", LL(in.axes.n),
             LL(in.axes.d), LL(c->axes.n), LL(c->axes.d));
-    float *row = context_alloc(c->context, (size_t)i64_max(in.axes.d, 1) * sizeof *row);
+    float *row = context_alloc(c->context, (size_t)in.axes.d * sizeof *row);
     REQUIRE(row, FATTN_E_NOMEM, "out of memory: a row of %lld columns", LL(in.axes.d));
     fattn_status status = quantize_check_finite(&in, row);
     if (status == FATTN_OK && !c->groups) status = begin(c, &in);

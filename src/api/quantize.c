@@ -90,10 +90,14 @@ fattn_status quantize_read(const fattn_quantize_options *o, const fattn_tensor *
     REQUIRE(o->num_heads == 0 || input->axes.n == o->num_heads, FATTN_E_SHAPE,
             "%s: %s has %lld heads, num_heads is %lld", name, shape, LL(input->axes.n),
             LL(o->num_heads));
+    REQUIRE(input->axes.n > 0 && input->axes.d > 0, FATTN_E_SHAPE,
+            "%s: %s has no %s; only batch entries and tokens may be none", name, shape,
+            input->axes.n > 0 ? "columns" : "heads");
     REQUIRE(input->axes.d % element_pack(o->dtype) == 0, FATTN_E_SHAPE,
             "%s: %s has head dim %lld; eight int4 columns fill an int32, so it must be a multiple of 8",
             name, shape, LL(input->axes.d));
     input->tensor = tensor;
+    input->batches = input->axes.s > 0 ? input->axes.b : 0;
     return FATTN_OK;
 }
 
@@ -108,7 +112,7 @@ void quantize_load(const quantize_input *in, int64_t b, int64_t n, int64_t s, fl
 fattn_status quantize_check_finite(const quantize_input *in, float *row)
 {
     const fattn_axes *a = &in->axes;
-    for (int64_t b = 0; b < a->b; b++)
+    for (int64_t b = 0; b < in->batches; b++)
         for (int64_t n = 0; n < a->n; n++)
             for (int64_t s = 0; s < a->s; s++) {
                 quantize_load(in, b, n, s, row);
@@ -256,13 +260,26 @@ static fattn_status encode(fattn_context *context, const fattn_quantize_options 
 {
     job j = {.o = o, .in = in, .output = output, .scale = scale};
     TRY(layout_read(&j.out, o->input_layout, output, in->axes.n, "output"));
-    const size_t floats = (size_t)i64_max(in->axes.d, 1) * (size_t)context->threads;
+    const size_t floats = (size_t)in->axes.d * (size_t)context->threads;
     j.rows = context_alloc(context, floats * sizeof *j.rows);
     REQUIRE(j.rows, FATTN_E_NOMEM, "out of memory: a row of %lld columns for each thread",
             LL(in->axes.d));
-    context_parallel(context, encode_head, &j, in->axes.b * in->axes.n);
+    context_parallel(context, encode_head, &j, in->batches * in->axes.n);
     context_free(context, j.rows);
     return FATTN_OK;
+}
+
+/* Everything that a caller of either function can have wrong. */
+static fattn_status check_call(const fattn_quantize_options *options, const fattn_tensor *input,
+                               const fattn_tensor *output, const fattn_tensor *scale,
+                               quantize_input *in)
+{
+    TRY(quantize_check_options(options));
+    TRY(quantize_read(options, input, "input", in));
+    TRY(tensor_check(input, "input", true));
+    const fattn_tensor codes = codes_of(options, in), scales = scales_of(options, in);
+    TRY(check_given(output, &codes, "output"));
+    return check_given(scale, &scales, "scale");
 }
 
 fattn_status fattn_quantize_kv_by(fattn_context *context, const fattn_quantize_options *options,
@@ -270,12 +287,7 @@ fattn_status fattn_quantize_kv_by(fattn_context *context, const fattn_quantize_o
                                   const fattn_tensor *output)
 {
     quantize_input in;
-    TRY(quantize_check_options(options));
-    TRY(quantize_read(options, input, "input", &in));
-    TRY(tensor_check(input, "input", true));
-    const fattn_tensor codes = codes_of(options, &in), scales = scales_of(options, &in);
-    TRY(check_given(output, &codes, "output"));
-    TRY(check_given(scale, &scales, "scale"));
+    TRY(check_call(options, input, output, scale, &in));
     TRY(context_resolve(&context));
     return encode(context, options, &in, output, scale);
 }
@@ -294,7 +306,7 @@ static void find_tokens(const fattn_quantize_options *o, const quantize_input *i
 {
     const fattn_axes *a = &in->axes;
     const bool each = o->granularity == FATTN_PER_TOKEN_HEAD;
-    for (int64_t b = 0; b < a->b; b++)
+    for (int64_t b = 0; b < in->batches; b++)
         for (int64_t s = 0; s < a->s; s++)
             for (int64_t n = 0; n < a->n; n++) {
                 quantize_load(in, b, n, s, row);
@@ -330,14 +342,9 @@ fattn_status fattn_quantize_kv(fattn_context *context, const fattn_quantize_opti
                                const fattn_tensor *scale)
 {
     quantize_input in;
-    TRY(quantize_check_options(options));
-    TRY(quantize_read(options, input, "input", &in));
-    TRY(tensor_check(input, "input", true));
-    const fattn_tensor codes = codes_of(options, &in), scales = scales_of(options, &in);
-    TRY(check_given(output, &codes, "output"));
-    TRY(check_given(scale, &scales, "scale"));
+    TRY(check_call(options, input, output, scale, &in));
     TRY(context_resolve(&context));
-    float *row = context_alloc(context, (size_t)i64_max(in.axes.d, 1) * sizeof *row);
+    float *row = context_alloc(context, (size_t)in.axes.d * sizeof *row);
     REQUIRE(row, FATTN_E_NOMEM, "out of memory: a row of %lld columns", LL(in.axes.d));
     fattn_status status = quantize_check_finite(&in, row);
     if (status == FATTN_OK) status = find_scales(context, options, &in, row, scale);

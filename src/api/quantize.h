@@ -19,7 +19,8 @@ void quantize_put(void *row, fattn_dtype dtype, int64_t c, double value, double 
 /* A tensor of keys or values, read through its layout. */
 typedef struct quantize_input {
     const fattn_tensor *tensor;
-    fattn_axes axes;
+    fattn_axes axes;  /* at least one head and one column */
+    int64_t batches;  /* to walk: axes.b, or 0 without tokens, whatever the other extents say */
 } quantize_input;
 
 fattn_status quantize_read(const fattn_quantize_options *options, const fattn_tensor *tensor,

@@ -274,6 +274,50 @@ static void refusals(void **state)
     harness_reset();
 }
 
+/* No heads or no columns are refused; no tokens or batch entries are nothing to do, at once, whatever the
+ * other extents say, and groups that saw no number have scale 1. */
+static void without_numbers(void **state)
+{
+    (void)state;
+    static const int64_t MANY = INT64_C(1) << 50;
+    const int64_t no_columns[] = {1, 1, MANY, 0}, no_heads[] = {1, 0, 4, 8};
+    const int64_t no_tokens[] = {MANY, 2, 0, 8}, no_entries[] = {0, 2, MANY, 8};
+    const int64_t *const empty[] = {no_tokens, no_entries};
+    fattn_quantize_options o = options_of(FATTN_I8, FATTN_PER_HEAD);
+    fattn_tensor codes, scale, in = fattn_tensor_contiguous(NULL, FATTN_F32, 4, no_columns);
+    expect_refused(fattn_quantize_kv_shapes(&o, &in, &codes, &scale), FATTN_E_SHAPE, "input",
+                   "no columns");
+    in = fattn_tensor_contiguous(NULL, FATTN_F32, 4, no_heads);
+    expect_refused(fattn_quantize_kv_shapes(&o, &in, &codes, &scale), FATTN_E_SHAPE, "input",
+                   "no heads");
+    fattn_quantize_options flat = o;
+    flat.input_layout = "BSH", flat.num_heads = MANY;
+    in = fattn_tensor_contiguous(NULL, FATTN_F32, 3, no_heads);
+    in.shape[2] = 0;
+    expect_refused(fattn_quantize_kv_shapes(&flat, &in, &codes, &scale), FATTN_E_SHAPE, "input",
+                   "no columns");
+    for (int i = 0; i < 2; i++)
+        for (int g = FATTN_PER_TENSOR; g <= FATTN_PER_TOKEN_HEAD; g++) {
+            o.granularity = (fattn_granularity)g;
+            in = fattn_tensor_contiguous(NULL, FATTN_F32, 4, empty[i]);
+            EXPECT_OK(fattn_quantize_kv_shapes(&o, &in, &codes, &scale), "shapes");
+            const fattn_tensor *s = given(&scale);
+            EXPECT_OK(fattn_quantize_kv(NULL, &o, &in, &codes, s), "nothing");
+            EXPECT_OK(fattn_quantize_kv_by(NULL, &o, &in, s, &codes), "nothing, by scales");
+            if (g == FATTN_PER_TOKEN || g == FATTN_PER_TOKEN_HEAD) continue;
+            const int64_t n = g == FATTN_PER_TENSOR ? 1 : g == FATTN_PER_HEAD ? 2 : 2 * 8;
+            for (int64_t k = 0; k < n; k++)
+                assert_true(((const float *)s->data)[k] == 1.0f);
+            fattn_calibration *seen;
+            EXPECT_OK(fattn_calibration_create(NULL, &o, &seen), "create");
+            EXPECT_OK(fattn_calibration_observe(seen, &in), "observe nothing");
+            EXPECT_OK(fattn_calibration_scales(seen, s), "scales of nothing");
+            assert_true(((const float *)s->data)[0] == 1.0f);
+            fattn_calibration_destroy(seen);
+        }
+    harness_reset();
+}
+
 /* ---- the cache ----------------------------------------------------------------------------------- */
 
 enum { TOKENS = 21, ROWS = 4, BLOCKS = 16 };
@@ -416,6 +460,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_granularity),
                                        cmocka_unit_test(calibration), cmocka_unit_test(refusals),
+                                       cmocka_unit_test(without_numbers),
                                        cmocka_unit_test(caches), cmocka_unit_test(cache_refusals)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
