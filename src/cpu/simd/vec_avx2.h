@@ -4,6 +4,7 @@
 #define FATTN_CPU_SIMD_VEC_AVX2_H
 
 #include <immintrin.h>
+#include <string.h>
 
 #define ISA_SUFFIX avx2
 #define ISA_NAME "avx2"
@@ -141,13 +142,12 @@ static INLINE vf widen_e4m3(__m128i x)
     return v_mul(_mm256_cvtph_ps(_mm_or_si128(half, top)), v_dup(256.0f));
 }
 
-/* Two elements of a byte, the low nibble first. */
-static INLINE vf widen_i4(__m128i x)
+/* Lane i: the i-th nibble, moved to the top and back with its sign. */
+static INLINE vf widen_i4(int nibbles)
 {
-    const __m128i low = _mm_set1_epi8(15), eight = _mm_set1_epi8(8);
-    const __m128i even = _mm_and_si128(x, low), odd = _mm_and_si128(_mm_srli_epi16(x, 4), low);
-    const __m128i both = _mm_xor_si128(_mm_unpacklo_epi8(even, odd), eight);
-    return widen_i8(_mm_sub_epi8(both, eight));
+    const __m256i place = _mm256_setr_epi32(28, 24, 20, 16, 12, 8, 4, 0);
+    const __m256i top = _mm256_sllv_epi32(_mm256_set1_epi32(nibbles), place);
+    return _mm256_cvtepi32_ps(_mm256_srai_epi32(top, 28));
 }
 
 static INLINE vf v_load_i8(const void *p) { return widen_i8(load_bytes(p)); }
@@ -165,10 +165,15 @@ static INLINE vf v_load_e5m2_partial(const void *p, int n)
 {
     return widen_e5m2(load_bytes_partial(p, n));
 }
-static INLINE vf v_load_i4(const void *p) { return widen_i4(load_bytes_partial(p, VL / 2)); }
+static INLINE vf v_load_i4(const void *p)
+{
+    int nibbles;
+    memcpy(&nibbles, p, sizeof nibbles);
+    return widen_i4(nibbles);
+}
 static INLINE vf v_load_i4_partial(const void *p, int n)
 {
-    return widen_i4(load_bytes_partial(p, n / 2));
+    return widen_i4(_mm_cvtsi128_si32(load_bytes_partial(p, n / 2)));
 }
 
 static INLINE __m128i narrow_f16(vf x)

@@ -113,13 +113,14 @@ static INLINE vf widen_e4m3(__m128i x)
                               v_dup(256.0f));
 }
 
-/* Two elements of a byte, the low nibble first. */
+/* Lane i: the i-th nibble, looked up. */
 static INLINE vf widen_i4(__m128i x)
 {
-    const __m128i low = _mm_set1_epi8(15), eight = _mm_set1_epi8(8);
-    const __m128i even = _mm_and_si128(x, low), odd = _mm_and_si128(_mm_srli_epi16(x, 4), low);
-    const __m128i both = _mm_xor_si128(_mm_unpacklo_epi8(even, odd), eight);
-    return widen_i8(_mm_sub_epi8(both, eight));
+    const __m512i eight = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+    const __m512i place = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
+    const vf number = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1);
+    const __m512i of_eight = _mm512_permutexvar_epi32(eight, _mm512_castsi128_si512(x));
+    return _mm512_permutexvar_ps(_mm512_srlv_epi32(of_eight, place), number); /* reads 4 bits */
 }
 
 static INLINE vf v_load_i8(const void *p) { return widen_i8(load_bytes(p)); }
