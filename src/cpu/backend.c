@@ -122,13 +122,13 @@ static void attend(const fattn_item *it, const fattn_state *state)
         forward_tiles(it, state);
 }
 
-/* A split leaves its result in its slot; the last one of a row block merges them and finishes. */
-static void run_split(const run *r, const fattn_item *it)
+/* Splits leave their results in their slots; the last item of a row block merges them and finishes. */
+static void run_splits(const run *r, const fattn_item *it)
 {
     const fattn_work *work = it->work;
     const fattn_state partial = state_bind(r->partials + work->partial, work->rows);
     attend(it, &partial);
-    if (!merge_is_last(&r->countdowns[work->merge])) return;
+    if (!merge_is_last(&r->countdowns[work->merge], work->splits)) return;
     merge_parts(it, &r->plan->merges[work->merge], r->partials, &it->scratch->state);
     finish_rows(it, &it->scratch->state);
 }
@@ -140,14 +140,15 @@ static void run_item(void *arg, int64_t index, int worker)
     fattn_scratch scratch;
     scratch_bind(&scratch, &r->plan->layout,
                  r->workspace + (size_t)worker * r->plan->scratch_bytes);
-    const fattn_item it = {.p = r->problem,
-                           .ptrs = r->ptrs,
-                           .kernels = r->plan->kernels,
-                           .seq = &r->problem->seqs[work->seq],
-                           .work = work,
-                           .scratch = &scratch};
+    fattn_item it = {.p = r->problem,
+                     .ptrs = r->ptrs,
+                     .kernels = r->plan->kernels,
+                     .seq = &r->problem->seqs[work->seq],
+                     .work = work,
+                     .scratch = &scratch};
     if (work->merge > MUTANT(29, -1, 0)) {
-        run_split(r, &it);
+        it.next_state = r->plan->merges[work->merge].stride;
+        run_splits(r, &it);
         return;
     }
     attend(&it, &scratch.state);

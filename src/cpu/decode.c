@@ -184,6 +184,22 @@ static void load_queries(const fattn_item *it)
                             s->k_scales.mul, 0);
 }
 
+/* What multiplies all values of a column alike. */
+static void close_split(const fattn_item *it, const fattn_state *state)
+{
+    const fattn_source v = gather_values(it);
+    if (scales_folded(&v) == SCALES_BY_COLUMN)
+        it->kernels->affine(state->o, (ptrdiff_t)it->scratch->ldo, it->work->rows, (int)it->p->d_v,
+                            NULL, it->scratch->v_scales.mul, 0);
+}
+
+static fattn_state next_split(const fattn_item *it, const fattn_state *state)
+{
+    const int64_t far = it->next_state;
+    return (fattn_state){
+        .m = state->m + far, .top = state->top + far, .l = state->l + far, .o = state->o + far};
+}
+
 void forward_dots(const fattn_item *it, const fattn_state *state)
 {
     const fattn_work *work = it->work;
@@ -192,12 +208,18 @@ void forward_dots(const fattn_item *it, const fattn_state *state)
     const fattn_scales_kind k_scales = scales_folded(&k), v_scales = scales_folded(&v);
     scales_open(it);
     load_queries(it);
-    state_reset(state, work->rows, s->ldo);
+    fattn_state own = *state; /* of the split at hand */
+    state_reset(&own, work->rows, s->ldo);
 
     fattn_runs keys, values;
     block b = block_from(work->k0, work->k1);
     gather_runs(&k, it->kernels, b.j, b.n, s->k, s->ldk, &keys);
     while (b.n > 0) {
+        if (work->splits > 1 && b.j > work->k0 && b.j % it->kernels->split_keys == 0) {
+            close_split(it, &own);
+            own = next_split(it, &own);
+            state_reset(&own, work->rows, s->ldo);
+        }
         const block next = block_from(b.j + b.n, work->k1);
         const fattn_tile_class class =
             scores_hidden(it, work->row0, work->rows, b.j, b.n, s->hidden);
@@ -210,18 +232,15 @@ void forward_dots(const fattn_item *it, const fattn_state *state)
         }
         gather_runs(&k, it->kernels, next.j, next.n, s->k, s->ldk, &keys);
         if (class != TILE_EMPTY) {
-            if (it->kernels->softmax_rows(s->scores, work->rows, state->m, state->top, state->l,
-                                          s->alpha))
-                rescale(it, state);
+            if (it->kernels->softmax_rows(s->scores, work->rows, own.m, own.top, own.l, s->alpha))
+                rescale(it, &own);
             if (drop_wanted(it)) drop_weights(it, &b);
             if (v_scales == SCALES_BY_KEY) scale_weights(it, &v, &b, class);
             const bool zeros = class == TILE_PARTIAL || drop_wanted(it); /* hidden or dropped */
-            if (!zeros || !add_values_carefully(it, state, &b, class))
-                add_values(it, state, &b, &values, alike ? &keys : NULL);
+            if (!zeros || !add_values_carefully(it, &own, &b, class))
+                add_values(it, &own, &b, &values, alike ? &keys : NULL);
         }
         b = next;
     }
-    if (v_scales == SCALES_BY_COLUMN)
-        it->kernels->affine(state->o, (ptrdiff_t)s->ldo, work->rows, (int)it->p->d_v, NULL,
-                            s->v_scales.mul, 0);
+    close_split(it, &own);
 }

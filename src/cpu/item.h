@@ -15,6 +15,7 @@ typedef struct fattn_item {
     const fattn_kernels *kernels;
     const fattn_seq *seq;
     const fattn_work *work;
+    int64_t next_state; /* floats from the state of a split to that of the next */
     fattn_scratch *scratch;
 } fattn_item;
 

@@ -18,9 +18,9 @@ void merge_prepare(const fattn_cpu_plan *plan, atomic_int *countdowns)
         atomic_init(&countdowns[i], (int)plan->merges[i].parts);
 }
 
-bool merge_is_last(atomic_int *countdown)
+bool merge_is_last(atomic_int *countdown, int splits)
 {
-    return atomic_fetch_sub_explicit(countdown, 1, memory_order_acq_rel) == 1;
+    return atomic_fetch_sub_explicit(countdown, splits, memory_order_acq_rel) == splits;
 }
 
 /* Splits [s0, s0 + n) of row r, n <= TILE_KEYS, added to the row's l and o. */

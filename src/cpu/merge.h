@@ -11,8 +11,8 @@
 /* Sets the countdown of every merge; before a run's items start. */
 void merge_prepare(const fattn_cpu_plan *plan, atomic_int *countdowns);
 
-/* Counts one split as done; true for the last one, which then sees the partial states of all. */
-bool merge_is_last(atomic_int *countdown);
+/* Counts an item's splits as done; true for the last ones, whose item then sees the partial states of all. */
+bool merge_is_last(atomic_int *countdown, int splits);
 
 /* Partial states from `partials` (floats) into `state`. */
 void merge_parts(const fattn_item *it, const fattn_merge *merge, const float *partials,

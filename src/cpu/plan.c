@@ -18,7 +18,8 @@
 #include "core/quant.h"
 
 enum {
-    ITEMS_PER_THREAD = 4,           /* below this, items get fewer panels */
+    ITEMS_PER_THREAD = 4,           /* below this, items get fewer panels or splits */
+    ITEM_SPLITS = 8,                /* most of an item: its rows stream from memory without a stop */
     MANY_WORKS = 1 << 12            /* from here on memory comes first */
 };
 
@@ -28,6 +29,7 @@ typedef struct planner {
     const fattn_problem *p;
     fattn_cpu_plan *plan;
     int64_t block_rows; /* packed rows per item, tile family */
+    int64_t splits;     /* per item, dot family */
     bool placing;
     int64_t
         class_at[COST_CLASSES]; /* counting: items of the class; placing: where the next one goes */
@@ -70,47 +72,51 @@ static fattn_work *add_works(planner *b, const fattn_work *work, int64_t n)
     return b->placing ? &b->plan->works[at] : NULL;
 }
 
-static fattn_work split_of(const planner *b, fattn_work work, int64_t s)
+/* Splits [s, s + n) of a row block; s and n may reach over its end. */
+static fattn_work splits_of(const planner *b, fattn_work work, int64_t s, int64_t n)
 {
     const int64_t split = b->plan->kernels->split_keys, first = work.k0 / split;
     work.k0 = i64_max(work.k0, (first + s) * split);
-    work.k1 = i64_min(work.k1, (first + s + 1) * split);
+    work.k1 = i64_min(work.k1, (first + s + n) * split);
+    work.splits = (int32_t)(i64_div_up(work.k1, split) - work.k0 / split);
     return work;
 }
 
-/* Splits s .. s + n - 1 of a row block, of equal cost: an item per split and kv head. The partial
- * states of a head lie in key order. */
-static void add_equal_splits(planner *b, const fattn_work *block, int64_t s, int64_t n,
-                             const fattn_merge *merge)
+/* `n` items of equal cost from the i-th of a row block on, `each` splits in an item, for each kv head.
+ * The partial states of a head lie in key order. */
+static void add_equal_items(planner *b, const fattn_work *block, int64_t i, int64_t n, int64_t each,
+                            const fattn_merge *merge)
 {
     const int64_t heads = b->p->n_kv_heads;
-    fattn_work work = split_of(b, *block, s);
+    fattn_work work = splits_of(b, *block, i * each, each);
     fattn_work *at = add_works(b, &work, n * heads);
-    for (const int64_t end = s + n; at && s < end; s++) {
-        work = split_of(b, *block, s);
+    for (const int64_t end = i + n; at && i < end; i++) {
+        work = splits_of(b, *block, i * each, each);
         for (int64_t head = 0; head < heads; head++, at++) {
             *at = work; /* and then changed there: a copy of what was just written would stall */
             at->kv_head = head;
             at->merge = b->n_merges + head;
-            at->partial = merge->partial +
-                          (head * merge->parts + s) * MUTANT(42, merge->stride, merge->stride - 1);
+            at->partial = merge->partial + (head * merge->parts + i * each) *
+                                               MUTANT(42, merge->stride, merge->stride - 1);
         }
     }
 }
 
-/* A row block whose keys are split: an item per split and kv head, a merge per kv head. The heads
- * of one split stand together, because a cache keeps the rows of all heads of a token together. */
+/* A row block whose keys are split: an item per few splits and kv head, a merge per kv head. The heads
+ * of the same keys stand together, because a cache keeps the rows of all heads of a token together. */
 static void add_splits(planner *b, fattn_work work)
 {
     const int64_t heads = b->p->n_kv_heads, split = b->plan->kernels->split_keys;
+    const int64_t each = work.dot ? b->splits : 1;
     const size_t stride = state_floats(work.rows, b->p->d_v);
     const fattn_merge merge = {.partial = (int64_t)b->partial_floats,
                                .stride = (int64_t)stride,
                                .parts =
                                    i64_div_up(work.k1, split) - work.k0 / split - MUTANT(41, 0, 1)};
-    add_equal_splits(b, &work, 0, 1, &merge);
-    if (merge.parts > 2) add_equal_splits(b, &work, 1, merge.parts - MUTANT(125, 2, 3), &merge);
-    if (merge.parts > 1) add_equal_splits(b, &work, merge.parts - 1, 1, &merge);
+    const int64_t items = i64_div_up(merge.parts, each); /* the first and the last may be smaller */
+    add_equal_items(b, &work, 0, 1, each, &merge);
+    if (items > 2) add_equal_items(b, &work, 1, items - MUTANT(125, 2, 3), each, &merge);
+    if (items > 1) add_equal_items(b, &work, items - 1, 1, each, &merge);
     for (int64_t head = 0; head < heads && b->placing; head++) {
         fattn_merge *own = &b->plan->merges[b->n_merges + head];
         *own = merge;
@@ -138,6 +144,7 @@ static fattn_work block_at(const planner *b, int64_t s, int64_t r)
                         .dot = is_dot(b, seq),
                         .k0 = k0,
                         .k1 = i64_max(k0, mask_interval(seq, last).hi),
+                        .splits = 1,
                         .merge = -1};
 }
 
@@ -188,7 +195,7 @@ static bool count_panels(const planner *b, const fattn_seq *seq, int64_t *panels
            i64_mul(*panels, b->p->n_kv_heads, panels);
 }
 
-/* Checks that the list stays in proportion and chooses how many panels share an item. */
+/* Checks that the list stays in proportion and chooses how many panels or splits share an item. */
 static fattn_status choose_block(planner *b, int threads)
 {
     int64_t total = 0;
@@ -203,6 +210,9 @@ static fattn_status choose_block(planner *b, int threads)
     }
     const int64_t share = total / ((int64_t)threads * ITEMS_PER_THREAD);
     b->block_rows = TILE_ROWS * i64_clamp(share, 1, b->plan->kernels->panels);
+    /* Small pages are read piece by piece anyhow: there all heads of a page should come one after the other. */
+    const bool streams = b->p->k.page_rows == 0 || b->p->k.page_rows >= TILE_KEYS;
+    b->splits = streams ? i64_clamp(share, 1, ITEM_SPLITS) : 1;
     return FATTN_OK;
 }
 

@@ -4,8 +4,8 @@
  * The rows of a kv head are packed: r = i * group + g, so all query heads of a group share one
  * gathered K/V tile and i stays monotone. An item is a block of packed rows of one (sequence, kv
  * head) against a range of keys. How the keys are split depends on the sequence's own lengths and
- * the ISA row only; how many panels of rows share an item may depend on anything, because it does
- * not touch a row's bits. */
+ * the ISA row only; how many panels of rows and how many splits share an item may depend on
+ * anything, because it does not touch a row's bits. */
 #ifndef FATTN_CPU_PLAN_H
 #define FATTN_CPU_PLAN_H
 
@@ -19,9 +19,10 @@ enum { SPLIT_Q_LEN = 16 }; /* most query rows of a sequence whose keys are split
 typedef struct fattn_work {
     int64_t seq, kv_head;
     int64_t row0;    /* packed rows [row0, row0 + rows) */
-    int64_t k0, k1;  /* hull of the keys they see, inside the split; equal: nothing to see */
-    int64_t merge;   /* index of the merge that takes the partial result, -1 = whole */
-    int64_t partial; /* offset of the partial state in floats */
+    int64_t k0, k1;  /* hull of the keys they see, inside the splits; equal: nothing to see */
+    int64_t merge;   /* index of the merge that takes the partial results, -1 = whole */
+    int64_t partial; /* offset of the first split's state in floats, the others' follow */
+    int32_t splits;  /* that the keys reach over; 1 where merge is -1 and in the tile family */
     int32_t rows;
     bool dot; /* dot family, else tile family */
 } fattn_work;

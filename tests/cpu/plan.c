@@ -123,10 +123,12 @@ static void every_pair_once(void **state)
     assert_true(splits > 100 && pairs > 1000000); /* the property was put to the test */
 }
 
-/* Borders at multiples of split_keys, and only where the sequence's own lengths ask for them. */
+/* Borders at multiples of split_keys, and only where the sequence's own lengths ask for them; an item
+ * knows how many splits it reaches over, and only dot items reach over several. */
 static void fixed_borders(void **state)
 {
     (void)state;
+    int64_t several = 0;
     for (uint64_t seed = 1; seed <= 250; seed++) {
         planned x;
         planned_make(&x, seed, 1);
@@ -137,10 +139,15 @@ static void fixed_borders(void **state)
             const bool whole = w->merge < 0;
             if (!whole && seq->q_len > SPLIT_Q_LEN)
                 fail_msg("prefill is split: %s", sample_print(&x.s));
-            const bool spans = w->k1 > w->k0 && w->k0 / split != (w->k1 - 1) / split;
-            if (spans && (!whole || seq->q_len <= SPLIT_Q_LEN))
-                fail_msg("keys %lld..%lld cross a border of %lld: %s", (long long)w->k0,
-                         (long long)w->k1, (long long)split, sample_print(&x.s));
+            const int64_t last = w->k1 > w->k0 ? w->k1 - 1 : w->k0;
+            const int64_t splits = last / split - w->k0 / split + 1;
+            if (seq->q_len <= SPLIT_Q_LEN && (splits != w->splits || (splits > 1 && whole)))
+                fail_msg("keys %lld..%lld are not %d splits of %lld: %s", (long long)w->k0,
+                         (long long)w->k1, w->splits, (long long)split, sample_print(&x.s));
+            if (whole || !w->dot) assert_int_equal(w->splits, 1);
+            if (!whole && w->partial != x.plan.merges[w->merge].partial)
+                assert_int_equal(w->k0 % split, 0);
+            several += splits > 1 && !whole;
             if (w->dot != (seq->q_len * x.s.p.group < x.kernels.dot_rows))
                 fail_msg("wrong kernel family: %s", sample_print(&x.s));
             if (w->row0 % TILE_ROWS != 0 || w->rows > TILE_ROWS * x.kernels.panels)
@@ -148,6 +155,7 @@ static void fixed_borders(void **state)
         }
         planned_free(&x);
     }
+    assert_true(several > 20);
 }
 
 /* Partial states do not overlap, lie in key order and fill the workspace's share exactly. */
@@ -169,10 +177,10 @@ static void partial_slots(void **state)
                 const int64_t slot = (w->partial - merge->partial) / merge->stride;
                 const int64_t first = x.plan.works[n].k0 / x.kernels.split_keys;
                 assert_int_equal(merge->partial + slot * merge->stride, w->partial);
-                assert_in_range(slot, 0, merge->parts - 1);
+                assert_in_range(slot, 0, merge->parts - w->splits);
                 assert_true(slot == 0 || first >= slot); /* key order: one split further per slot */
                 assert_true((size_t)merge->stride >= state_floats(w->rows, x.s.p.d_v));
-                found++;
+                found += w->splits;
             }
             assert_int_equal(found, merge->parts);
             end = merge->partial + merge->parts * merge->stride;
