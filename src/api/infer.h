@@ -104,12 +104,21 @@ void infer_no_lse(const fattn_tensor *lse);
 bool infer_no_query(const infer_args *args);
 fattn_status infer_read_empty(infer_call *call);
 
-/* infer_quant.c: dtypes of all operands and of the result, then the scales. */
+/* infer_dtypes.c: the kind of a call that has query, key and value; dtypes of all operands and of the
+ * result. */
+infer_quant_kind infer_kind(const infer_args *args);
 fattn_status infer_dtypes(infer_call *call);
-fattn_status infer_quant(infer_call *call, fattn_problem *problem);
 fattn_dtype infer_out_dtype(const infer_args *args);
 /* attention_out is quantised where there is an output scale. */
 fattn_status infer_check_out(const infer_args *args);
+
+/* infer_antiquant.c: scales and offsets of quantised keys and values; of one side, the separate style before
+ * the combined one. */
+infer_antiquant infer_side(const infer_args *args, infer_quant_kind kind, int side);
+fattn_status infer_antiquant_read(infer_call *call, fattn_problem *problem);
+
+/* infer_quant.c: all other scales. */
+fattn_status infer_quant(infer_call *call, fattn_problem *problem);
 void infer_quant_bind(const infer_args *args, fattn_ptrs *ptrs);
 
 /* infer_lengths.c: lengths in all forms, block table, left padding, shared prefix. */

@@ -4,6 +4,8 @@
 #ifndef FATTN_API_INFER_QUANT_H
 #define FATTN_API_INFER_QUANT_H
 
+#include <stdbool.h>
+
 #include "fattn/types.h"
 
 /* A tensor argument and its name; tensor NULL = absent. */
@@ -40,6 +42,11 @@ typedef struct infer_quant_args {
     infer_param query_scale;                      /* MLA int8 */
     int64_t query_mode;
 } infer_quant_args;
+
+static inline bool infer_separate(const infer_quant_args *q)
+{
+    return q->scale[SIDE_KEY].tensor || q->scale[SIDE_VALUE].tensor;
+}
 
 typedef enum infer_quant_kind {
     QUANT_NONE,  /* query, key and value of one float dtype */

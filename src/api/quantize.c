@@ -254,19 +254,25 @@ static void encode_head(void *arg, int64_t item, int worker)
     }
 }
 
-static fattn_status encode(fattn_context *context, const fattn_quantize_options *o,
-                           const quantize_input *in, const fattn_tensor *output,
-                           const fattn_tensor *scale)
+/* With the rows, which the caller frees. */
+static fattn_status open_job(fattn_context *context, const fattn_quantize_options *o,
+                             const quantize_input *in, const fattn_tensor *output,
+                             const fattn_tensor *scale, job *j)
 {
-    job j = {.o = o, .in = in, .output = output, .scale = scale};
-    TRY(layout_read(&j.out, o->input_layout, output, in->axes.n, "output"));
-    const size_t floats = (size_t)in->axes.d * (size_t)context->threads;
-    j.rows = context_alloc(context, floats * sizeof *j.rows);
-    REQUIRE(j.rows, FATTN_E_NOMEM, "out of memory: a row of %lld columns for each thread",
+    size_t floats, bytes;
+    *j = (job){.o = o, .in = in, .output = output, .scale = scale};
+    TRY(layout_read(&j->out, o->input_layout, output, in->axes.n, "output"));
+    if (size_mul((size_t)in->axes.d, (size_t)context->threads, &floats) &&
+        size_mul(floats, sizeof *j->rows, &bytes))
+        j->rows = context_alloc(context, bytes);
+    REQUIRE(j->rows, FATTN_E_NOMEM, "out of memory: a row of %lld columns for each thread",
             LL(in->axes.d));
-    context_parallel(context, encode_head, &j, in->batches * in->axes.n);
-    context_free(context, j.rows);
     return FATTN_OK;
+}
+
+static void encode(fattn_context *context, job *j)
+{
+    context_parallel(context, encode_head, j, j->in->batches * j->in->axes.n);
 }
 
 /* Everything that a caller of either function can have wrong. */
@@ -289,7 +295,11 @@ fattn_status fattn_quantize_kv_by(fattn_context *context, const fattn_quantize_o
     quantize_input in;
     TRY(check_call(options, input, output, scale, &in));
     TRY(context_resolve(&context));
-    return encode(context, options, &in, output, scale);
+    job j;
+    TRY(open_job(context, options, &in, output, scale, &j));
+    encode(context, &j);
+    context_free(context, j.rows);
+    return FATTN_OK;
 }
 
 /* ---- scales */
@@ -344,10 +354,11 @@ fattn_status fattn_quantize_kv(fattn_context *context, const fattn_quantize_opti
     quantize_input in;
     TRY(check_call(options, input, output, scale, &in));
     TRY(context_resolve(&context));
-    float *row = context_alloc(context, (size_t)in.axes.d * sizeof *row);
-    REQUIRE(row, FATTN_E_NOMEM, "out of memory: a row of %lld columns", LL(in.axes.d));
-    fattn_status status = quantize_check_finite(&in, row);
-    if (status == FATTN_OK) status = find_scales(context, options, &in, row, scale);
-    context_free(context, row);
-    return status == FATTN_OK ? encode(context, options, &in, output, scale) : status;
+    job j;
+    TRY(open_job(context, options, &in, output, scale, &j));
+    fattn_status status = quantize_check_finite(&in, j.rows);
+    if (status == FATTN_OK) status = find_scales(context, options, &in, j.rows, scale);
+    if (status == FATTN_OK) encode(context, &j);
+    context_free(context, j.rows);
+    return status;
 }

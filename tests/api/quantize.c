@@ -274,6 +274,92 @@ static void refusals(void **state)
     harness_reset();
 }
 
+/* ---- memory -------------------------------------------------------------------------------------- */
+
+typedef struct counter {
+    int live, calls, fail_at;
+} counter;
+
+static void *count_alloc(void *self, size_t bytes)
+{
+    counter *c = self;
+    if (++c->calls == c->fail_at) return NULL;
+    c->live++;
+    return aligned_alloc(64, (bytes + 63) / 64 * 64);
+}
+
+static void count_free(void *self, void *memory)
+{
+    ((counter *)self)->live--;
+    free(memory);
+}
+
+static void expect_untouched(const fattn_tensor *t)
+{
+    for (size_t i = 0; i < tensor_bytes(t); i++)
+        assert_int_equal(((const uint8_t *)t->data)[i], 0xa5);
+}
+
+/* Quantises and calibrates; every step is tried again after a failure, which must then work. */
+static bool quantise_all(fattn_context *context, counter *c)
+{
+    fattn_quantize_options o = options_of(FATTN_I8, FATTN_PER_HEAD);
+    o.percentile = 99;
+    fattn_tensor codes, scale, *in = make_input(FATTN_F32, "BNSD");
+    fattn_calibration *seen = NULL;
+    EXPECT_OK(fattn_quantize_kv_shapes(&o, in, &codes, &scale), "shapes");
+    const fattn_tensor *x = given(&codes), *s = given(&scale);
+    fattn_status status = fattn_quantize_kv(context, &o, in, x, s);
+    if (status != FATTN_OK) {
+        assert_int_equal(status, FATTN_E_NOMEM);
+        expect_untouched(x);
+        expect_untouched(s);
+        EXPECT_OK(fattn_quantize_kv(context, &o, in, x, s), "again");
+    }
+    const fattn_tensor *by = given(&codes);
+    status = fattn_quantize_kv_by(context, &o, in, s, by);
+    if (status != FATTN_OK) {
+        assert_int_equal(status, FATTN_E_NOMEM);
+        expect_untouched(by);
+        EXPECT_OK(fattn_quantize_kv_by(context, &o, in, s, by), "again");
+    }
+    if (fattn_calibration_create(context, &o, &seen) != FATTN_OK) {
+        assert_null(seen);
+        EXPECT_OK(fattn_calibration_create(context, &o, &seen), "again");
+    }
+    if (fattn_calibration_observe(seen, in) != FATTN_OK)
+        EXPECT_OK(fattn_calibration_observe(seen, in), "again");
+    const fattn_tensor *found = given(&scale);
+    EXPECT_OK(fattn_calibration_scales(seen, found), "scales");
+    assert_memory_equal(found->data, s->data, tensor_bytes(s)); /* the failed batch was not counted */
+    fattn_calibration_destroy(seen);
+    harness_reset();
+    return c->calls < c->fail_at;
+}
+
+static void every_allocation_fails_once(void **state)
+{
+    (void)state;
+    counter c = {0};
+    fattn_context *context = NULL;
+    fattn_context_options options;
+    fattn_context_options_init(&options);
+    options.threads = 1;
+    options.allocator = (fattn_allocator){&c, count_alloc, count_free};
+    EXPECT_OK(fattn_context_create(&context, &options), "context");
+    const int at_rest = c.live;
+    int n = 0;
+    for (bool whole = false; !whole;) {
+        c.calls = 0;
+        c.fail_at = ++n;
+        whole = quantise_all(context, &c);
+        assert_int_equal(c.live, at_rest);
+    }
+    assert_true(n > 8); /* rows, groups and histograms, twice; rows; the object */
+    fattn_context_destroy(context);
+    assert_int_equal(c.live, 0);
+}
+
 /* No heads or no columns are refused; no tokens or batch entries are nothing to do, at once, whatever the
  * other extents say, and groups that saw no number have scale 1. */
 static void without_numbers(void **state)
@@ -461,6 +547,7 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_granularity),
                                        cmocka_unit_test(calibration), cmocka_unit_test(refusals),
                                        cmocka_unit_test(without_numbers),
+                                       cmocka_unit_test(every_allocation_fails_once),
                                        cmocka_unit_test(caches), cmocka_unit_test(cache_refusals)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
