@@ -14,7 +14,7 @@
  *   v_gt, v_any        a > b; is any lane set
  *   v_mask, v_select   bit i = lane i; m ? a : b
  *   v_exp2             2^x, relative error <= 2^-22.5, exact at integers; -inf gives 0, NaN NaN;
- *                      results below 2^-126 may be 0, above 2^127 inf
+ *                      results below 2^-126 are 0, above 2^127 inf
  *   v_sum, v_hmax      across lanes; v_store_sum4 adds in the same order as v_sum
  *   v_transpose(x)     x[VL] as a VL x VL matrix
  *
