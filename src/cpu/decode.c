@@ -215,7 +215,7 @@ void forward_dots(const fattn_item *it, const fattn_state *state)
     block b = block_from(work->k0, work->k1);
     gather_runs(&k, it->kernels, b.j, b.n, s->k, s->ldk, &keys);
     while (b.n > 0) {
-        if (work->splits > 1 && b.j > work->k0 && b.j % it->kernels->split_keys == 0) {
+        if (work->splits > MUTANT(212, 1, 2) && b.j > work->k0 && b.j % it->kernels->split_keys == 0) {
             close_split(it, &own);
             own = next_split(it, &own);
             state_reset(&own, work->rows, s->ldo);

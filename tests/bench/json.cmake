@@ -59,6 +59,25 @@ expect_type("${row}" peak_gbps NUMBER)
 expect_type("${row}" peak_gflops NULL)
 expect_type("${row}" extra_bytes NUMBER)
 
+# A row of `quant` also has its error, its bytes and f16's time over its own. int8: a byte per number and an fp32 per
+# token; the answer lies within fp16's rounding of the dequantised one, and far from it of what was lost.
+execute_process(COMMAND ${FATTN} bench --suite quant --only "decode-32/8x128-kv4096-b1-int8-token"
+                        --runs 1 --json
+                OUTPUT_VARIABLE text ERROR_VARIABLE errors RESULT_VARIABLE code)
+if(NOT code EQUAL 0)
+  message(FATAL_ERROR "exit ${code}: ${errors}")
+endif()
+string(JSON row GET "${text}" rows 0)
+expect_keys("${row}" suite name dtype runs ms best_ms gflops peak_gflops gbps peak_gbps fraction
+            standard_ms ratio f16_ratio kv_bytes err_unquantised err_dequantised extra_bytes standard_bytes)
+expect("${row}" kv_bytes 8421376)
+expect_type("${row}" f16_ratio NUMBER)
+string(JSON lost GET "${row}" err_unquantised)
+string(JSON ours GET "${row}" err_dequantised)
+if(NOT ours LESS 0.0005 OR NOT lost GREATER 0.002 OR NOT lost LESS 0.05)
+  message(FATAL_ERROR "errors ${lost} and ${ours}")
+endif()
+
 # A row of `call` has times of its own; what does not apply is null. Bad values are usage errors.
 execute_process(COMMAND ${FATTN} bench --suite call --only plan256 --json
                 OUTPUT_VARIABLE text ERROR_VARIABLE errors RESULT_VARIABLE code)

@@ -159,6 +159,28 @@ static void test_pairs(void **state)
     assert_true(fabs(bench_row_pairs(&full) - 15.0 * 14) < 1e-9);
 }
 
+/* The decode rows with 32/8 heads, once per kind of cache. */
+static void test_quant(void **state)
+{
+    (void)state;
+    static const char *const kinds[] = {"f16", "int8-token", "int8-channel", "int8-pages", "int4", "fp8"};
+    bench_row rows[BENCH_MAX_ROWS];
+    const int n = bench_rows("quant", rows);
+    assert_int_equal(n, 24);
+    for (int i = 0; i < n; i++) {
+        char name[BENCH_NAME];
+        const int kv_len = i < 12 ? 4096 : 32768, batch = i / 6 % 2 ? 8 : 1;
+        snprintf(name, sizeof name, "decode-32/8x128-kv%d-b%d-%s", kv_len, batch, kinds[i % 6]);
+        const bench_row *row = find(rows, n, name);
+        assert_int_equal(row->kv_len, kv_len);
+        assert_int_equal(row->batch, batch);
+        assert_int_equal(row->n_heads, 32);
+        assert_int_equal(row->n_kv_heads, 8);
+        assert_int_equal(row->head_dim, 128);
+        assert_int_equal(row->q_len, 1);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -166,7 +188,7 @@ int main(void)
         cmocka_unit_test(test_decode),
         cmocka_unit_test(test_backward), cmocka_unit_test(test_serving),
         cmocka_unit_test(test_call),   cmocka_unit_test(test_unknown),
-        cmocka_unit_test(test_pairs),
+        cmocka_unit_test(test_pairs),  cmocka_unit_test(test_quant),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
