@@ -3,6 +3,7 @@
  * (spec inference 4). */
 #include "api/infer.h"
 #include "base/error.h"
+#include "base/mutant.h"
 #include "core/element.h"
 
 enum { MLA_QUERY_MODE = 3 };
@@ -11,7 +12,7 @@ enum { CODE_I8 = 1, CODE_F16 = 5, CODE_BF16 = 15, CODE_E5M2 = 23, CODE_E4M3 = 24
 /* int32 keys hold eight int4 columns each. */
 static fattn_dtype stored_dtype(const fattn_tensor *tensor)
 {
-    return tensor->dtype == FATTN_I32 ? FATTN_I4 : tensor->dtype;
+    return tensor->dtype == FATTN_I32 ? MUTANT(213, FATTN_I4, FATTN_I8) : tensor->dtype;
 }
 
 static const fattn_tensor *first_of(const fattn_tensor *tensor, const fattn_tensor_array *list)

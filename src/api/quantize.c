@@ -90,9 +90,10 @@ fattn_status quantize_read(const fattn_quantize_options *o, const fattn_tensor *
     REQUIRE(o->num_heads == 0 || input->axes.n == o->num_heads, FATTN_E_SHAPE,
             "%s: %s has %lld heads, num_heads is %lld", name, shape, LL(input->axes.n),
             LL(o->num_heads));
-    REQUIRE(input->axes.n > 0 && input->axes.d > 0, FATTN_E_SHAPE,
-            "%s: %s has no %s; only batch entries and tokens may be none", name, shape,
-            input->axes.n > 0 ? "columns" : "heads");
+    REQUIRE(input->axes.n > 0, FATTN_E_SHAPE,
+            "%s: %s has no heads; only batch entries and tokens may be none", name, shape);
+    REQUIRE(input->axes.d > 0, FATTN_E_SHAPE,
+            "%s: %s has no columns; only batch entries and tokens may be none", name, shape);
     REQUIRE(input->axes.d % element_pack(o->dtype) == 0, FATTN_E_SHAPE,
             "%s: %s has head dim %lld; eight int4 columns fill an int32, so it must be a multiple of 8",
             name, shape, LL(input->axes.d));
