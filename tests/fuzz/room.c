@@ -27,16 +27,12 @@ static long out, out_at_mark;
 static void *take(void *self, size_t bytes)
 {
     (void)self;
-    void *block = NULL;
     if (bytes > ROOM_LARGEST) return NULL;
-    if (UNDER_ASAN) {
-        if (posix_memalign(&block, ALIGN, bytes) != 0) return NULL;
-    } else {
-        const size_t rounded = (bytes + ALIGN - 1) / ALIGN * ALIGN;
-        if (rounded > ROOM - used) return NULL;
-        block = memory + used;
-        used += rounded;
-    }
+    const size_t rounded = (bytes + ALIGN - 1) / ALIGN * ALIGN;
+    void *block = memory + used;
+    if (rounded > ROOM - used) return NULL;
+    if (UNDER_ASAN && posix_memalign(&block, ALIGN, bytes) != 0) return NULL;
+    used += rounded;
     out++;
     return block;
 }
