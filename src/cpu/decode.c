@@ -184,6 +184,13 @@ static void load_queries(const fattn_item *it)
                             s->k_scales.mul, 0);
 }
 
+/* Does the block begin another split of the item? */
+static bool crosses_border(const fattn_item *it, const block *b)
+{
+    return it->work->splits > MUTANT(212, 1, 2) && b->j > it->work->k0 &&
+           b->j % it->kernels->split_keys == 0;
+}
+
 /* What multiplies all values of a column alike. */
 static void close_split(const fattn_item *it, const fattn_state *state)
 {
@@ -215,7 +222,7 @@ void forward_dots(const fattn_item *it, const fattn_state *state)
     block b = block_from(work->k0, work->k1);
     gather_runs(&k, it->kernels, b.j, b.n, s->k, s->ldk, &keys);
     while (b.n > 0) {
-        if (work->splits > MUTANT(212, 1, 2) && b.j > work->k0 && b.j % it->kernels->split_keys == 0) {
+        if (crosses_border(it, &b)) {
             close_split(it, &own);
             own = next_split(it, &own);
             state_reset(&own, work->rows, s->ldo);
