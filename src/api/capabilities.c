@@ -95,7 +95,7 @@ static void add_tensors(const fattn_operator *op, const void *args, fattn_memory
 static fattn_status standard_bytes(fattn_context *context, const fattn_translator *translator,
                                    const void *args, uint64_t *bytes)
 {
-    fattn_arena arena = {.allocator = &context->allocator};
+    fattn_arena arena = context_arena(context);
     fattn_problem problem = {0};
     const fattn_status status = translator->translate(context, args, &arena, &problem);
     double scores = 0;

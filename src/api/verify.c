@@ -205,7 +205,7 @@ fattn_status fattn_verify(fattn_context *context, const fattn_operator *op, cons
     REQUIRE(translator, FATTN_E_UNSUPPORTED,
             "verify: %s has no float64 answer; attention operators have", op->name);
     TRY(context_resolve(&context));
-    fattn_arena arena = {.allocator = &context->allocator};
+    fattn_arena arena = context_arena(context);
     warn_list warnings;
     const fattn_status status = verify(context, translator, args, &arena, &warnings, report);
     arena_free(&arena);

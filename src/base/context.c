@@ -235,9 +235,10 @@ fattn_status fattn_context_create(fattn_context **context, const fattn_context_o
 void fattn_context_destroy(fattn_context *context)
 {
     if (!context) return;
-    const fattn_context copy = *context; /* its allocator outlives it */
+    const fattn_allocator allocator = context->allocator; /* outlives it */
     pool_destroy(context->pool);
-    context_free(&copy, context);
+    spare_free(&context->spare, &allocator);
+    allocator.free(allocator.self, context);
 }
 
 /* Published once and never freed. Two threads may both make one; the second is thrown away, so no
@@ -283,6 +284,12 @@ void *context_alloc(const fattn_context *context, size_t bytes)
 void context_free(const fattn_context *context, void *memory)
 {
     if (memory) context->allocator.free(context->allocator.self, memory);
+}
+
+fattn_arena context_arena(fattn_context *context)
+{
+    const bool own = context->allocator.alloc == libc_alloc;
+    return (fattn_arena){.allocator = &context->allocator, .spare = own ? &context->spare : NULL};
 }
 
 typedef struct executor_loop {

@@ -3,6 +3,7 @@
 #ifndef FATTN_BASE_CONTEXT_H
 #define FATTN_BASE_CONTEXT_H
 
+#include "base/arena.h"
 #include "base/compiler.h"
 #include "base/cpuinfo.h"
 #include "base/generator.h"
@@ -25,7 +26,9 @@ struct fattn_context {
     struct fattn_pool *pool;   /* created with the context, starts its threads at the first loop */
     fattn_warn_fn warn;
     void *warn_self;
-    fattn_generator generator; /* the only thing in here that changes */
+    /* the only things in here that change */
+    fattn_generator generator;
+    fattn_spare spare; /* of our own allocator: a caller's gets everything back at once */
 };
 
 /* The context itself, or the process default when NULL (created once; E_ARG if the environment is
@@ -34,6 +37,7 @@ fattn_status context_resolve(fattn_context **context);
 
 void *context_alloc(const fattn_context *context, size_t bytes); /* 64-byte aligned */
 void context_free(const fattn_context *context, void *memory);   /* NULL is fine */
+fattn_arena context_arena(fattn_context *context);               /* empty */
 
 /* Runs task(arg, i, worker) for i in [0, n): on the executor, on our pool, or here when the pool is
  * busy, nested, or n == 1. Sets our floating-point environment around the items. Returns when all

@@ -175,7 +175,7 @@ void pool_item(const fattn_item *base, const fattn_pool_plan *plan, int64_t inde
     const int64_t first = plan->groups == 1 ? 0 : entry;
     const int64_t end = plan->groups == 1 ? base->p->n_seqs : entry + 1;
     const int n = (int)i64_min(plan->rows - at, TILE_ROWS);
-    const fattn_work work = {.kv_head = rest % kv_heads};
+    const fattn_work work = {.kv_head = (int32_t)(rest % kv_heads)};
     fattn_item it = *base;
     float *pool = it.scratch->grad.pool;
     it.work = &work;

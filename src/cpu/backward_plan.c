@@ -92,11 +92,11 @@ static fattn_grad_work *place_head(planner *b, fattn_grad_work *at, int64_t s, i
     else
         b->grad_keys = i64_max(b->grad_keys, seq->pad ? 1 : seq->kv_len);
     for (int64_t part = 0; part < parts; part++, at++) {
-        *at = (fattn_grad_work){.work = {.seq = s,
-                                         .kv_head = kv_head,
+        *at = (fattn_grad_work){.work = {.seq = (int32_t)s,
+                                         .kv_head = (int32_t)kv_head,
                                          .row0 = part * rows,
                                          .rows = (int32_t)i64_min(packed - part * rows, rows),
-                                         .merge = merge,
+                                         .merge = (int32_t)merge,
                                          .partial = (int64_t)b->partial_floats},
                                 .columns = (int64_t)b->column_floats};
         set_hull(b, &at->work);

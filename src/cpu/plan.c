@@ -78,7 +78,7 @@ static fattn_work splits_of(const planner *b, fattn_work work, int64_t s, int64_
     const int64_t split = b->plan->kernels->split_keys, first = work.k0 / split;
     work.k0 = i64_max(work.k0, (first + s) * split);
     work.k1 = i64_min(work.k1, (first + s + n) * split);
-    work.splits = (int32_t)(i64_div_up(work.k1, split) - work.k0 / split);
+    work.splits = (int16_t)(i64_div_up(work.k1, split) - work.k0 / split);
     return work;
 }
 
@@ -94,8 +94,8 @@ static void add_equal_items(planner *b, const fattn_work *block, int64_t i, int6
         work = splits_of(b, *block, i * each, each);
         for (int64_t head = 0; head < heads; head++, at++) {
             *at = work; /* and then changed there: a copy of what was just written would stall */
-            at->kv_head = head;
-            at->merge = b->n_merges + head;
+            at->kv_head = (int32_t)head;
+            at->merge = (int32_t)(b->n_merges + head);
             at->partial = merge->partial + (head * merge->parts + i * each) *
                                                MUTANT(42, merge->stride, merge->stride - 1);
         }
@@ -138,7 +138,7 @@ static fattn_work block_at(const planner *b, int64_t s, int64_t r)
     const int64_t rows = i64_min(packed_rows(b->p, seq) - r, b->block_rows);
     const int64_t first = r / b->p->group, last = (r + rows - 1) / b->p->group;
     const int64_t k0 = mask_interval(seq, first).lo;
-    return (fattn_work){.seq = s,
+    return (fattn_work){.seq = (int32_t)s,
                         .row0 = r,
                         .rows = (int32_t)rows,
                         .dot = is_dot(b, seq),
@@ -171,7 +171,7 @@ static void walk_seq(planner *b, int64_t s)
     for (int64_t head = 0; whole && head < heads; head += same)
         for (int64_t r = 0; r < rows; r += b->block_rows) {
             fattn_work work = block_at(b, s, r);
-            work.kv_head = head;
+            work.kv_head = (int32_t)head;
             fattn_work *at = is_split(b, &work) ? NULL : add_works(b, &work, same);
             if (at) *at = work;
         }
@@ -203,7 +203,7 @@ static fattn_status choose_block(planner *b, int threads)
         int64_t panels;
         REQUIRE(
             count_panels(b, &b->p->seqs[s], &panels) && i64_add(total, panels, &total) &&
-                total <= MAX_WORKS,
+                total <= MAX_WORKS && s < INT32_MAX,
             FATTN_E_NOMEM,
             "out of memory: sequence %lld brings the call beyond %lld work items; split the batch",
             (long long)s, (long long)MAX_WORKS);

@@ -17,14 +17,14 @@
 enum { SPLIT_Q_LEN = 16 }; /* most query rows of a sequence whose keys are split */
 
 typedef struct fattn_work {
-    int64_t seq, kv_head;
     int64_t row0;    /* packed rows [row0, row0 + rows) */
     int64_t k0, k1;  /* hull of the keys they see, inside the splits; equal: nothing to see */
-    int64_t merge;   /* index of the merge that takes the partial results, -1 = whole */
     int64_t partial; /* offset of the first split's state in floats, the others' follow */
-    int32_t splits;  /* that the keys reach over; 1 where merge is -1 and in the tile family */
+    int32_t seq, kv_head;
+    int32_t merge; /* index of the merge that takes the partial results, -1 = whole */
     int32_t rows;
-    bool dot; /* dot family, else tile family */
+    int16_t splits; /* that the keys reach over; 1 where merge is -1 and in the tile family */
+    bool dot;       /* dot family, else tile family */
 } fattn_work;
 
 /* The splits of one row block; partial states lie in key order, `stride` floats apart. */

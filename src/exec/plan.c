@@ -53,7 +53,7 @@ static fattn_status prepare(fattn_plan *plan, fattn_context *context,
     plan->context = context;
     plan->op = translator->op;
     plan->translator = translator;
-    plan->arena.allocator = &context->allocator;
+    plan->arena = context_arena(context);
     TRY(exec_args_check(context, translator, args, need));
     const fattn_status status = translator->translate(context, args, &plan->arena, &plan->problem);
     if (status != FATTN_OK) return exec_refused(context, translator, args, status);
@@ -186,7 +186,7 @@ static fattn_plan *plan_new(fattn_context *context)
     if (!plan) return NULL;
     memset(plan, 0, sizeof *plan);
     plan->context = context;
-    plan->arena.allocator = &context->allocator;
+    plan->arena = context_arena(context);
     atomic_flag_clear(&plan->busy);
     return plan;
 }

@@ -55,6 +55,48 @@ static void test_pieces(void **state)
     assert_int_equal(c.live, 0);
 }
 
+/* A chunk of middle size waits for the next arena; small and huge ones go back at once. */
+static void test_spare(void **state)
+{
+    (void)state;
+    enum { SMALL = 1 << 12, MIDDLE = 1 << 17, LARGER = 1 << 18, HUGE = 1 << 22 };
+    counter c = {0};
+    const fattn_allocator allocator = {&c, count_alloc, count_free};
+    fattn_spare spare = {0};
+    fattn_arena arena = {.allocator = &allocator, .spare = &spare};
+
+    void *const first = arena_alloc(&arena, MIDDLE, 1);
+    assert_non_null(first);
+    memset(first, 0x5a, MIDDLE);
+    arena_free(&arena);
+    assert_int_equal(c.live, 1);
+    const int calls = c.calls;
+    unsigned char *again = arena_alloc(&arena, MIDDLE, 1);
+    assert_ptr_equal(again, first);
+    assert_int_equal(c.calls, calls);
+    for (size_t i = 0; i < MIDDLE; i++) assert_int_equal(again[i], 0);
+    unsigned char *beside = arena_alloc(&arena, MIDDLE, 1); /* only one arena has it */
+    assert_non_null(beside);
+    assert_ptr_not_equal(beside, first);
+    arena_free(&arena);
+    assert_int_equal(c.live, 1);
+
+    unsigned char *larger = arena_alloc(&arena, LARGER, 1); /* what waits is too small */
+    assert_non_null(larger);
+    memset(larger, 1, LARGER);
+    assert_int_equal(c.live, 1);
+    arena_free(&arena);
+
+    assert_non_null(arena_alloc(&arena, SMALL, 1));
+    assert_non_null(arena_alloc(&arena, HUGE, 1));
+    assert_int_equal(c.live, 3);
+    arena_free(&arena);
+    assert_int_equal(c.live, 1);
+    spare_free(&spare, &allocator);
+    spare_free(&spare, &allocator);
+    assert_int_equal(c.live, 0);
+}
+
 static void test_too_much(void **state)
 {
     (void)state;
@@ -77,7 +119,7 @@ static void test_too_much(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_pieces), cmocka_unit_test(test_spare),
         cmocka_unit_test(test_too_much),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -69,7 +69,7 @@ static void bench_make_with(bench *b, const fattn_kernels *kernels, uint64_t see
     b->memory = aligned_alloc(64, bytes);
     memset(b->memory, 0xff, bytes); /* NaN: padding that is not written shows */
     assert_int_equal(scratch_bind(&b->scratch, &layout, b->memory), bytes);
-    b->work = (fattn_work){.seq = b->seq, .kv_head = rng_between(&r, 0, b->s.p.n_kv_heads - 1)};
+    b->work = (fattn_work){.seq = b->seq, .kv_head = (int32_t)rng_between(&r, 0, b->s.p.n_kv_heads - 1)};
     b->item = (fattn_item){.p = &b->s.p,
                            .ptrs = &b->s.ptrs,
                            .kernels = kernels,
