@@ -19,6 +19,7 @@
 #include "cpu/backward_careful.h"
 #include "cpu/drop.h"
 #include "cpu/scatter.h"
+#include "cpu/seen.h"
 
 typedef struct backward {
     const fattn_problem *p;
@@ -50,25 +51,25 @@ static fattn_tile tile_from(fattn_tile tile, int64_t key)
 /* ---- products -----------------------------------------------------------------------------------
  */
 
-/* sum[key] += weights x[row]; where some cell is hidden, non-finite values reach only those who see
- * them. */
-static void add_to_keys(const fattn_item *it, const fattn_cells *cells, fattn_tile x, bool careful,
-                        float *sum, int64_t ld)
+/* sum[key] += weights x[row]; where some cell is hidden (`partial`), non-finite values reach only those who
+ * see them. */
+static void add_to_keys(const fattn_item *it, const fattn_cells *cells, fattn_tile x, bool partial,
+                        bool careful, float *sum, int64_t ld)
 {
     const fattn_tile from =
         careful ? careful_clean(x, cells->rows, ld, it->scratch->grad.clean) : x;
-    it->kernels->kv_grad(sum, ld, cells->weights, from.at, from.ld, cells->keys, cells->rows,
-                         (int)ld);
+    seen_add_to_keys(it, sum, ld, cells->weights, from, cells->keys, cells->rows,
+                     partial ? it->scratch->hidden_lanes : NULL);
     if (careful) careful_add_to_keys(cells, x, ld, sum, ld);
 }
 
-static void add_to_rows(const fattn_item *it, const fattn_cells *cells, fattn_tile x, bool careful,
-                        float *sum, int64_t ld)
+static void add_to_rows(const fattn_item *it, const fattn_cells *cells, fattn_tile x, bool partial,
+                        bool careful, float *sum, int64_t ld)
 {
     const fattn_tile from =
         careful ? careful_clean(x, cells->keys, ld, it->scratch->grad.clean) : x;
-    it->kernels->pv(sum, ld, cells->weights, from.at, from.ld, cells->rows, cells->keys, (int)ld,
-                    NULL);
+    seen_add_to_rows(it, sum, ld, cells->weights, from, cells->rows, cells->keys, NULL,
+                     partial ? it->scratch->hidden : NULL);
     if (careful) careful_add_to_rows(cells, x, ld, sum, ld);
 }
 
@@ -83,7 +84,7 @@ static void add_dv(const fattn_item *it, const fattn_grad_panel *panel, fattn_ti
         without[key] = (partial ? s->hidden_lanes[key] : 0) |
                        (drop_wanted(it) ? ~s->kept_lanes[key] : 0);
     const fattn_cells cells = {s->scores, without, n, panel->n};
-    add_to_keys(it, &cells, dy, careful, dv, s->ldo);
+    add_to_keys(it, &cells, dy, partial, careful, dv, s->ldo);
 }
 
 static bool keys_finite(const fattn_item *it, kv_tile *kv)
@@ -113,8 +114,8 @@ static void panel_step(const fattn_item *it, const fattn_grad_panel *panel, kv_t
     const fattn_tile q = {.at = panel->q_rows, .ld = s->ldk};
     add_dv(it, panel, dy, n, partial, to->dv + j * s->ldo);
     const fattn_cells cells = {s->grad.dp, s->hidden_lanes, n, panel->n};
-    add_to_keys(it, &cells, q, partial && !panel->finite, to->dk + j * s->ldk, s->ldk);
-    add_to_rows(it, &cells, k, partial && !keys_finite(it, kv), panel->dq, s->ldk);
+    add_to_keys(it, &cells, q, partial, partial && !panel->finite, to->dk + j * s->ldk, s->ldk);
+    add_to_rows(it, &cells, k, partial, partial && !keys_finite(it, kv), panel->dq, s->ldk);
 }
 
 /* ---- outputs ------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@
 #include "base/mutant.h"
 #include "cpu/drop.h"
 #include "cpu/scores.h"
+#include "cpu/seen.h"
 
 static uint64_t low_bits(int64_t n) { return n >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << n) - 1; }
 
@@ -183,16 +184,16 @@ fattn_tile_class panel_grads(const fattn_item *it, const fattn_grad_panel *panel
     const fattn_tile_class class = hide(it, panel, j, n);
     if (class == TILE_EMPTY) return class;
 
-    kernels->qk(s->scores, panel->qt, k.at, k.ld, n, (int)it->p->d_qk, panel->vectors, s->tmax);
+    const uint64_t *hidden = class == TILE_PARTIAL ? s->hidden_lanes : NULL;
+    seen_scores(it, s->scores, panel->qt, k, n, it->p->d_qk, panel->n, hidden);
     if (it->p->bias.kind != BIAS_NONE) {
         scores_bias_lanes(it, panel->r, panel->n, j, n);
         kernels->edit(s->scores, n, panel->vectors, s->bias, NULL, s->tmax);
     }
     if (panel->mean) clear_mean(panel, n, s->scores);
-    kernels->qk(s->grad.dp, panel->dyt, v.at, v.ld, n, (int)it->p->d_v, panel->vectors, s->tmax);
+    seen_scores(it, s->grad.dp, panel->dyt, v, n, it->p->d_v, panel->n, hidden);
     if (drop_wanted(it)) drop_lanes_kept(it, panel->r, panel->n, j, n, s->kept, s->kept_lanes);
-    kernels->grad(s->scores, s->grad.dp, n, panel->vectors, &panel->rows,
-                  class == TILE_PARTIAL ? s->hidden_lanes : NULL,
+    kernels->grad(s->scores, s->grad.dp, n, panel->vectors, &panel->rows, hidden,
                   drop_wanted(it) ? s->kept_lanes : NULL);
     return class;
 }

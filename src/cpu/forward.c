@@ -13,6 +13,7 @@
 #include "cpu/gather.h"
 #include "cpu/scales.h"
 #include "cpu/scores.h"
+#include "cpu/seen.h"
 #include "cpu/values.h"
 
 /* Keys [j, j + n) of the item, gathered. */
@@ -69,7 +70,6 @@ static void edit_scores(const fattn_item *it, const panel *rows, int64_t j, int 
 
     if (it->p->round_scores_f16) scores_round_f16(it, s->scores, n * TILE_ROWS);
     if (biased) scores_bias_lanes(it, rows->r, rows->n, j, n);
-    if (class == TILE_PARTIAL) scores_hidden_lanes(s->hidden, rows->n, s->hidden_lanes);
     it->kernels->edit(s->scores, n, rows->vectors, biased ? s->bias : NULL,
                       class == TILE_PARTIAL ? s->hidden_lanes : NULL, s->tmax);
 }
@@ -96,7 +96,8 @@ static void add_values(const fattn_item *it, const panel *rows, kv_tile *kv, int
     }
     const bool careful = zeros && kv->v_is == NOT_FINITE;
     const fattn_tile v = tile_from(careful ? kv->v_clean : kv->v, from);
-    it->kernels->pv(rows->state.o, (ptrdiff_t)ldo, p, v.at, v.ld, rows->n, n, (int)ldo, alpha);
+    seen_add_to_rows(it, rows->state.o, ldo, p, v, rows->n, n, alpha,
+                     class == TILE_PARTIAL ? it->scratch->hidden : NULL);
     if (careful && drop_wanted(it))
         drop_hide(it, rows->n, class == TILE_PARTIAL, it->scratch->hidden);
     if (careful)
@@ -121,8 +122,9 @@ static void panel_step(const fattn_item *it, const panel *rows, kv_tile *kv)
     const fattn_tile_class class = scores_hidden(it, rows->r, rows->n, j, n, s->hidden);
     if (class == TILE_EMPTY) return;
 
-    const fattn_tile k = tile_from(kv->k, j - kv->j);
-    kernels->qk(s->scores, rows->q, k.at, k.ld, n, (int)it->p->d_qk, rows->vectors, s->tmax);
+    if (class == TILE_PARTIAL) scores_hidden_lanes(s->hidden, rows->n, s->hidden_lanes);
+    seen_scores(it, s->scores, rows->q, tile_from(kv->k, j - kv->j), n, it->p->d_qk, rows->n,
+                class == TILE_PARTIAL ? s->hidden_lanes : NULL);
     edit_scores(it, rows, j, n, class);
     const int moved = kernels->softmax(s->scores, n, rows->vectors, s->tmax, rows->state.m,
                                        rows->state.top, rows->state.l, s->alpha);
