@@ -406,11 +406,30 @@ static void test_signals_stay_with_the_caller(void **state)
     fattn_context_destroy(context);
 }
 
+/* Threads that wait for the next loop cost no processor time: measured is the time of this process, not the
+ * clock on the wall. */
+static void test_idle_threads_sleep(void **state)
+{
+    (void)state;
+    fattn_context *context = with_threads(4);
+    run_and_check(context, ITEMS);
+    const struct timespec settle = {.tv_nsec = 50 * 1000 * 1000}, pause = {.tv_nsec = 300 * 1000 * 1000};
+    nanosleep(&settle, NULL);
+    struct timespec before, after;
+    assert_int_equal(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before), 0);
+    nanosleep(&pause, NULL);
+    assert_int_equal(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after), 0);
+    const double used = (double)(after.tv_sec - before.tv_sec) + 1e-9 * (double)(after.tv_nsec - before.tv_nsec);
+    assert_true(used < 0.03); /* four spinning threads would use at least 0.3 s */
+    fattn_context_destroy(context);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_item_once),
         cmocka_unit_test(test_after_a_pause),
+        cmocka_unit_test(test_idle_threads_sleep),
         cmocka_unit_test(test_destroy_unused),
         cmocka_unit_test(test_items_really_run_together),
         cmocka_unit_test(test_nested),
