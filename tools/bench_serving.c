@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* bench_serving.c — rows that are problem lines: each call gets memory of its own, filled with the
- * benchmark's pattern, and block tables in a fixed random order; plans are timed by making them
- * again and again. */
+ * benchmark's pattern, and masks, block tables in a random order and the like as the line says;
+ * plans are timed by making them again and again. */
 #include "bench_serving.h"
 
 #include <math.h>
@@ -23,7 +23,7 @@ typedef struct serving_call {
 static problem_line *parse(const char *text, fattn_dtype dtype, line_error *error)
 {
     char *line = malloc(4 * strlen(text) + 1), *to = line;
-    if (!line) return NULL;
+    if (!line) return line_fail(error, 0, "out of memory"), NULL;
     for (; *text; text++)
         if (text[0] == 'T' && text[1] == '[')
             to += sprintf(to, "%s", fattn_dtype_name(dtype));
@@ -42,29 +42,19 @@ static size_t bytes_of(const fattn_tensor *t)
     return (bytes + 63) / 64 * 64;
 }
 
-/* A permutation of all blocks, handed out row by row; entries that no length reaches begin again.
- */
-static void fill_table(fattn_tensor *table, int64_t blocks)
+/* Numbers of the row's dtype are the pattern; masks, block tables, slopes and what the line spells
+ * out are the line's. */
+static bool is_pattern(const line_tensor *t, fattn_dtype dtype)
 {
-    int32_t *ids = table->data;
-    const int64_t n = table->shape[0] * table->shape[1];
-    uint64_t state = 1;
-    for (int64_t i = 0; i < n; i++) ids[i] = (int32_t)(i % blocks);
-    for (int64_t i = n - 1; i > 0; i--) {
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        const int64_t j = (int64_t)((state >> 33) % (uint64_t)(i + 1));
-        const int32_t other = ids[i];
-        ids[i] = ids[j];
-        ids[j] = other;
-    }
+    return t->field->kind == FATTN_FIELD_TENSOR_OUT || (t->t.dtype == dtype && !t->values);
 }
 
 /* Memory for all tensors of the line; values lie in the keys' when the row says so. */
-static bool place(serving_call *c, const bench_row *row, fattn_dtype dtype)
+static bool place(serving_call *c, const bench_row *row, fattn_dtype dtype, line_error *error)
 {
     size_t all = 0;
     for (const line_tensor *t = c->line->tensors; t; t = t->next) all += bytes_of(&t->t);
-    if (!bench_buffer_fill(&c->memory, all, dtype, 1)) return false;
+    if (!bench_buffer_fill(&c->memory, all, dtype, 1)) return line_fail(error, 0, "out of memory");
     unsigned char *at = c->memory.data;
     const fattn_tensor *key = NULL;
     for (line_tensor *t = c->line->tensors; t; t = t->next) {
@@ -73,8 +63,7 @@ static bool place(serving_call *c, const bench_row *row, fattn_dtype dtype)
         at += bytes_of(&t->t);
         if (strcmp(t->field->name, "key") == 0) key = &t->t;
         if (value) t->t.data = key->data, memcpy(t->t.strides, key->strides, sizeof t->t.strides);
-        if (t->values) *(int64_t *)t->t.data = strtoll(t->values, NULL, 10); /* one number */
-        if (strcmp(t->field->name, "block_table") == 0) fill_table(&t->t, key->shape[0]);
+        if (!is_pattern(t, dtype) && !line_fill_tensor(c->line, t, error)) return false;
     }
     return true;
 }
@@ -93,11 +82,11 @@ static fattn_status run(const serving_call *c)
 static bool open_call(serving_call *c, bench_session *s, const bench_row *row, const char *text,
                       bench_result *result)
 {
-    line_error error = {.text = "out of memory"};
+    line_error error = {.text = ""};
     c->line = parse(text, s->settings.dtype, &error);
     fattn_status status = c->line ? line_shapes(c->line, s->context) : FATTN_E_ARG;
     bool good = c->line && status == FATTN_OK;
-    if (good && !row->plan_only && !place(c, row, s->settings.dtype)) good = false;
+    if (good && !row->plan_only && !place(c, row, s->settings.dtype, &error)) good = false;
     if (good) good = (status = make_plan(c, s->context, &c->plan)) == FATTN_OK;
     if (good && !row->plan_only) good = (status = run(c)) == FATTN_OK;
     if (good) return true;

@@ -197,6 +197,14 @@ static bool fill_tensor(problem_line *line, line_tensor *tensor, int item, line_
     return true;
 }
 
+bool line_fill_tensor(problem_line *line, line_tensor *t, line_error *error)
+{
+    int item = 0; /* its number in its list */
+    for (const line_tensor *x = line->tensors; x && x != t; x = x->next)
+        item = x->field == t->field ? item + 1 : 0;
+    return fill_tensor(line, t, item, error);
+}
+
 void line_fill_plain(const problem_line *line, line_tensor *tensor)
 {
     int64_t count;

@@ -63,6 +63,9 @@ problem_line *line_parse_for(const char *text, line_strictness strict, line_erro
 /* Allocates and fills every input. false and *error when a shape cannot be held. */
 bool line_fill(problem_line *line, line_error *error);
 
+/* The same data into memory of the caller's: t->t.data points to it. */
+bool line_fill_tensor(problem_line *line, line_tensor *t, line_error *error);
+
 /* Asks the operator for its output shapes and allocates them, every byte 0xFF. A second call
  * changes nothing. */
 fattn_status line_outputs(problem_line *line, fattn_context *context);

@@ -50,6 +50,40 @@ static void the_same_on_every_machine(void **state)
     line_destroy(b);
 }
 
+/* What line_fill() puts into memory of its own, line_fill_tensor() puts into the caller's; of a list,
+ * every item its own. */
+static void into_the_callers_memory(void **state)
+{
+    (void)state;
+    static const char *const lines[] = {
+        "fused_infer_attention_score query=f32[3] key=f16[5] atten_mask=bool[8,8]"
+        " block_table=i32[2,3] query_padding_size=i64[1]{7} seed=3",
+        "attention_update lse=f32[7]*3 local_out=f16[9]*2",
+    };
+    line_error error;
+    int n = 0;
+    for (int l = 0; l < 2; l++) {
+        problem_line *whole = open_line(lines[l]), *bare = line_parse(lines[l], &error);
+        assert_non_null(bare);
+        const line_tensor *expected = whole->tensors;
+        for (line_tensor *t = bare->tensors; t; t = t->next, expected = expected->next, n++) {
+            unsigned char memory[64] = {0};
+            int64_t count;
+            io_count(t->t.rank, t->t.shape, &count);
+            t->t.data = memory;
+            assert_true(line_fill_tensor(bare, t, &error));
+            assert_memory_equal(memory, expected->t.data,
+                                (size_t)count * fattn_dtype_size(t->t.dtype));
+        }
+        bare->tensors->values = "1,2"; /* too few */
+        assert_false(line_fill_tensor(bare, bare->tensors, &error));
+        assert_non_null(strstr(error.text, bare->tensors->field->name));
+        line_destroy(bare);
+        line_destroy(whole);
+    }
+    assert_int_equal(n, 5 + 5);
+}
+
 static void a_dtype_rounds_once(void **state)
 {
     (void)state;
@@ -362,6 +396,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_same_on_every_machine),
+        cmocka_unit_test(into_the_callers_memory),
         cmocka_unit_test(a_dtype_rounds_once),
         cmocka_unit_test(strides_do_not_change_data),
         cmocka_unit_test(fills),
