@@ -91,7 +91,8 @@ bench_sizes bench_case_sizes(const bench_row *row, fattn_dtype dtype)
     const size_t size = fattn_dtype_size(dtype);
     const size_t q = (size_t)(row->batch * row->n_heads * row->q_len * row->head_dim) * size;
     const size_t k = (size_t)(row->batch * row->n_kv_heads * row->kv_len * row->head_dim) * size;
-    bench_sizes sizes = {.q = q, .k = k, .v = k, .out = q};
+    const size_t d = (size_t)row->head_dim, dv = (size_t)bench_row_value_dim(row);
+    bench_sizes sizes = {.q = q, .k = k, .v = k / d * dv, .out = q / d * dv};
     if (row->backward) sizes.backward = 2 * q + 2 * k + 2 * stats_bytes(row);
     return sizes;
 }
@@ -225,6 +226,7 @@ static bool make_tensors(bench_case *c, const bench_row *row, fattn_dtype dtype,
                          void *v, void *out)
 {
     const int64_t q_shape[] = {row->batch, row->n_heads, row->q_len, row->head_dim};
+    int64_t out_shape[] = {row->batch, row->n_heads, row->q_len, row->head_dim};
     int64_t kv_shape[] = {row->batch, row->n_kv_heads, row->kv_len, row->head_dim};
     if (row->block_size > 0) {
         const int64_t per_sequence = row->kv_len / row->block_size;
@@ -234,8 +236,9 @@ static bool make_tensors(bench_case *c, const bench_row *row, fattn_dtype dtype,
     }
     c->query = fattn_tensor_contiguous(q, dtype, 4, q_shape);
     c->key = fattn_tensor_contiguous(k, dtype, 4, kv_shape);
+    kv_shape[3] = out_shape[3] = bench_row_value_dim(row);
     c->value = fattn_tensor_contiguous(v, dtype, 4, kv_shape);
-    c->out = fattn_tensor_contiguous(out, dtype, 4, q_shape);
+    c->out = fattn_tensor_contiguous(out, dtype, 4, out_shape);
     c->lengths = malloc((size_t)row->batch * sizeof *c->lengths);
     if (c->lengths == NULL) return false;
     for (int64_t b = 0; b < row->batch; b++) c->lengths[b] = row->kv_len;

@@ -78,7 +78,7 @@ static standard_problem standard_of(const bench_row *row, fattn_dtype dtype)
                               .q_len = row->q_len,
                               .kv_len = row->kv_len,
                               .head_dim = row->head_dim,
-                              .value_dim = row->head_dim,
+                              .value_dim = bench_row_value_dim(row),
                               .causal = row->causal,
                               .scale = (float)(1.0 / sqrt((double)row->head_dim))};
 }
@@ -123,7 +123,8 @@ static void open_standard(bench_session *s, const bench_row *row, rounds *r, uin
         return;
     }
     r->problem = standard_of(row, s->settings.dtype);
-    const size_t out_bytes = (size_t)(row->batch * row->n_heads * row->q_len * row->head_dim) * 4;
+    const size_t out_bytes =
+        (size_t)(row->batch * row->n_heads * row->q_len * bench_row_value_dim(row)) * 4;
     standard_layout layout = standard_plan(&r->problem, s->memory_bytes);
     if (row->backward && !add_gradients(s, row, &layout, result)) return;
     if (layout.batches == 0 || used + layout.bytes + out_bytes > s->memory_bytes / 2 ||

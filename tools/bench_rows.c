@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* bench_rows.c — the suites as lists of rows. A name says the shape: heads[/kv heads] x head dim
- * [x sequence | -kv keys] -b batch, then causal, pN = paged in blocks of N rows, tN = N query
- * tokens. */
+ * [/value dim] [x sequence | -kv keys] -b batch, then causal, pN = paged in blocks of N rows, tN = N
+ * query tokens. */
 #include "bench_rows.h"
 
 #include <stdio.h>
@@ -57,6 +57,23 @@ static int prefill_rows(bench_row *rows)
                 rows[n++] = prefill_row(16, 16, dims[d], lengths[s], causal);
     rows[n++] = prefill_row(32, 8, 128, 4096, true);
     return n;
+}
+
+static int dims_rows(bench_row *rows)
+{
+    static const struct {
+        int head, value;
+    } dims[] = {{72, 72}, {80, 80}, {96, 96}, {192, 128}, {256, 256}, {512, 512}};
+    for (int i = 0; i < COUNT(dims); i++) {
+        char value[16] = "";
+        rows[i] = prefill_row(16, 16, dims[i].head, 2048, false);
+        rows[i].suite = "dims";
+        rows[i].op = "fusion_attention";
+        rows[i].value_dim = dims[i].value;
+        if (dims[i].value != dims[i].head) snprintf(value, sizeof value, "/%d", dims[i].value);
+        snprintf(rows[i].name, BENCH_NAME, "16x%d%sx2048-b1", dims[i].head, value);
+    }
+    return COUNT(dims);
 }
 
 /* The guide's three and one with shared heads and a mask. */
@@ -118,6 +135,7 @@ int bench_rows(const char *suite, bench_row *rows)
         int (*list)(bench_row *rows);
     } suites[] = {{"guide", guide_rows},
                   {"prefill", prefill_rows},
+                  {"dims", dims_rows},
                   {"decode", decode_rows},
                   {"backward", backward_rows},
                   {"quant", bench_quant_rows},
@@ -135,8 +153,14 @@ double bench_row_pairs(const bench_row *row)
     return pairs * (double)(row->n_heads * row->batch);
 }
 
+int64_t bench_row_value_dim(const bench_row *row)
+{
+    return row->value_dim > 0 ? row->value_dim : row->head_dim;
+}
+
 double bench_row_flops(const bench_row *row)
 {
-    const double products = row->backward ? 5 : 2;
-    return products * 2.0 * (double)row->head_dim * bench_row_pairs(row);
+    const double pairs = bench_row_pairs(row);
+    if (row->backward) return 5 * 2.0 * (double)row->head_dim * pairs;
+    return 2.0 * (double)(row->head_dim + bench_row_value_dim(row)) * pairs;
 }

@@ -13,6 +13,7 @@ typedef struct bench_row {
     char name[BENCH_NAME];
     const char *op; /* the operator that is timed */
     int64_t batch, n_heads, n_kv_heads, head_dim, q_len, kv_len;
+    int64_t value_dim;  /* 0 = head_dim; forward only */
     int64_t block_size; /* 0 = contiguous keys and values */
     bool causal;        /* query i sees the keys up to kv_len - q_len + i */
     bool decode;        /* judged by bytes of keys and values per second */
@@ -41,6 +42,8 @@ bench_row bench_mla_row(void);
 
 /* Visible (query, key) pairs of all heads and batch entries. */
 double bench_row_pairs(const bench_row *row);
+/* Columns of the values and of the result. */
+int64_t bench_row_value_dim(const bench_row *row);
 /* Two products a pair, five in the backward. */
 double bench_row_flops(const bench_row *row);
 

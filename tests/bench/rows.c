@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "bench_rows.h"
+#include "bench_case.h"
 #include "problem_line.h"
 
 static const bench_row *find(const bench_row *rows, int n, const char *name)
@@ -47,6 +47,35 @@ static void test_prefill(void **state)
     const bench_row *gqa = find(rows, n, "32/8x128x4096-b1-causal");
     assert_int_equal(gqa->n_heads, 32);
     assert_int_equal(gqa->n_kv_heads, 8);
+}
+
+/* Head dims beside 64 and 128; the fourth has narrower values. */
+static void test_dims(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        int head, value;
+    } dims[] = {{"16x72x2048-b1", 72, 72},    {"16x80x2048-b1", 80, 80},
+                {"16x96x2048-b1", 96, 96},    {"16x192/128x2048-b1", 192, 128},
+                {"16x256x2048-b1", 256, 256}, {"16x512x2048-b1", 512, 512}};
+    bench_row rows[BENCH_MAX_ROWS];
+    assert_int_equal(bench_rows("dims", rows), 6);
+    for (int i = 0; i < 6; i++) {
+        assert_string_equal(rows[i].name, dims[i].name);
+        assert_string_equal(rows[i].op, "fusion_attention");
+        assert_int_equal(rows[i].head_dim, dims[i].head);
+        assert_int_equal(bench_row_value_dim(&rows[i]), dims[i].value);
+        assert_int_equal(rows[i].n_heads, 16);
+        assert_int_equal(rows[i].q_len, 2048);
+        assert_false(rows[i].causal);
+        assert_true(bench_row_flops(&rows[i]) == 2.0 * (dims[i].head + dims[i].value) * 16 * 2048 * 2048);
+        const bench_sizes sizes = bench_case_sizes(&rows[i], FATTN_F16);
+        assert_int_equal(sizes.q, 2 * 16 * 2048 * dims[i].head);
+        assert_int_equal(sizes.k, sizes.q);
+        assert_int_equal(sizes.v, 2 * 16 * 2048 * dims[i].value);
+        assert_int_equal(sizes.out, sizes.v);
+    }
 }
 
 static void test_decode(void **state)
@@ -185,7 +214,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_guide),  cmocka_unit_test(test_prefill),
-        cmocka_unit_test(test_decode),
+        cmocka_unit_test(test_dims),   cmocka_unit_test(test_decode),
         cmocka_unit_test(test_backward), cmocka_unit_test(test_serving),
         cmocka_unit_test(test_call),   cmocka_unit_test(test_unknown),
         cmocka_unit_test(test_pairs),  cmocka_unit_test(test_quant),
