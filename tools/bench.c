@@ -18,7 +18,7 @@
 
 const cli_option bench_options[] = {
     {"suite", "NAME", "FATTN_SUITE", "what to measure (guide)",
-     "guide prefill dims decode backward quant serving call"},
+     "guide prefill modes dims decode backward quant serving call"},
     {"only", "PATTERN", "FATTN_ONLY", "only the rows whose name matches, as a shell pattern", NULL},
     {"dtype", "NAME", "FATTN_DTYPE", "element type of the tensors (f32)", "f32 f16 bf16"},
     {"runs", "N", "FATTN_RUNS",
@@ -94,7 +94,7 @@ static json_node *row_object(const bench_result *r)
     put_bytes(object, "runs", r->runs > 0 ? r->runs : -1);
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
         json_put_real(object, figures[i].key, figures[i].value);
-    if (strcmp(r->row.suite, "serving") == 0 || strcmp(r->row.suite, "call") == 0) {
+    if (r->row.plan_timed) {
         json_put_real(object, "plan_us", r->plan_us);
         json_put_real(object, "call_us", r->call_us);
     }

@@ -3,7 +3,7 @@
 # compiled once per instruction set, fully optimised: the opponent's softmax and the machine's peak.
 include(${PROJECT_SOURCE_DIR}/cmake/isa.cmake)
 
-add_library(fattn_bench STATIC bench_case.c bench_measure.c bench_pool.c bench_probe.c bench_quant.c bench_rows.c
+add_library(fattn_bench STATIC bench_case.c bench_measure.c bench_modes.c bench_pool.c bench_probe.c bench_quant.c bench_rows.c
             bench_serving_rows.c bench_simd_list.c bench_table.c standard.c standard_backward.c)
 target_include_directories(fattn_bench PUBLIC ${CMAKE_CURRENT_SOURCE_DIR}
                            ${PROJECT_SOURCE_DIR}/include)

@@ -89,10 +89,11 @@ static size_t stats_bytes(const bench_row *row)
 bench_sizes bench_case_sizes(const bench_row *row, fattn_dtype dtype)
 {
     const size_t size = fattn_dtype_size(dtype);
-    const size_t q = (size_t)(row->batch * row->n_heads * row->q_len * row->head_dim) * size;
-    const size_t k = (size_t)(row->batch * row->n_kv_heads * row->kv_len * row->head_dim) * size;
+    const size_t q_rows = (size_t)(row->batch * row->n_heads * row->q_len) * size;
+    const size_t kv_rows = (size_t)(row->batch * row->n_kv_heads * row->kv_len) * size;
     const size_t d = (size_t)row->head_dim, dv = (size_t)bench_row_value_dim(row);
-    bench_sizes sizes = {.q = q, .k = k, .v = k / d * dv, .out = q / d * dv};
+    const size_t q = q_rows * d, k = kv_rows * d;
+    bench_sizes sizes = {.q = q, .k = k, .v = kv_rows * dv, .out = q_rows * dv};
     if (row->backward) sizes.backward = 2 * q + 2 * k + 2 * stats_bytes(row);
     return sizes;
 }

@@ -135,6 +135,7 @@ int bench_rows(const char *suite, bench_row *rows)
         int (*list)(bench_row *rows);
     } suites[] = {{"guide", guide_rows},
                   {"prefill", prefill_rows},
+                  {"modes", bench_modes_rows},
                   {"dims", dims_rows},
                   {"decode", decode_rows},
                   {"backward", backward_rows},

@@ -25,6 +25,7 @@ typedef struct bench_row {
     int dims;             /* D + Dv */
     int64_t kv_numbers;   /* elements of the keys and values that are read, 0 = not asked */
     bool latent;          /* values are the first columns of the keys */
+    bool plan_timed;      /* plan_us and call_us are asked for */
     bool plan_only;       /* the plan is timed and nothing else: no memory for tensors */
     const char *quant;    /* suite quant: how keys and values are stored */
 } bench_row;
@@ -37,6 +38,7 @@ int bench_rows(const char *suite, bench_row *rows);
 int bench_serving_rows(bench_row *rows);
 int bench_call_rows(bench_row *rows);
 int bench_quant_rows(bench_row *rows); /* bench_quant.c */
+int bench_modes_rows(bench_row *rows); /* bench_modes.c */
 /* The row decode-mla128 of the suite `decode`. */
 bench_row bench_mla_row(void);
 

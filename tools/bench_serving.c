@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* bench_serving.c — rows that are problem lines: each call gets memory of its own, filled with the
+/* bench_serving.c — rows that are problem lines, of any suite: each call gets memory of its own, filled with the
  * benchmark's pattern, and masks, block tables in a random order and the like as the line says;
  * plans are timed by making them again and again. */
 #include "bench_serving.h"
@@ -164,7 +164,8 @@ static void measure(bench_session *s, serving_call *calls, int n_calls, bench_re
     if (result->row.kv_numbers > 0)
         result->gbps = (double)result->row.kv_numbers * (double)fattn_dtype_size(result->dtype) /
                        result->best_ms * 1e-6;
-    result->call_us = result->best_ms < 0.1 ? best_tiny_us(&calls[0]) : result->best_ms * 1e3;
+    if (result->row.plan_timed)
+        result->call_us = result->best_ms < 0.1 ? best_tiny_us(&calls[0]) : result->best_ms * 1e3;
     if (n_calls > 1) {
         result->standard_ms = plain.ms;
         result->ratio = plain.ms / result->ms;
@@ -185,7 +186,7 @@ void bench_serving(bench_session *s, const bench_row *row, bench_result *result)
         n++;
     }
     if (good) {
-        result->plan_us = best_plan_us(&calls[0], s->context);
+        if (row->plan_timed) result->plan_us = best_plan_us(&calls[0], s->context);
         result->extra_bytes = (int64_t)fattn_plan_workspace(calls[0].plan);
         if (!row->plan_only) measure(s, calls, n, result);
     }

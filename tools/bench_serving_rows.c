@@ -129,7 +129,7 @@ static text *new_text(void)
 
 static bench_row line_row(const char *suite, const char *name, double pairs, int dims)
 {
-    bench_row row = {.suite = suite, .pairs = pairs, .dims = dims};
+    bench_row row = {.suite = suite, .pairs = pairs, .dims = dims, .plan_timed = true};
     snprintf(row.name, BENCH_NAME, "%s", name);
     return row;
 }
@@ -210,6 +210,7 @@ bench_row bench_mla_row(void)
     row.lines[0] = t->at;
     row.latent = true;
     row.decode = true;
+    row.plan_timed = false;
     row.kv_numbers = INT64_C(8) * 4096 * 576;
     return row;
 }

@@ -78,6 +78,60 @@ if(NOT ours LESS 0.0005 OR NOT lost GREATER 0.002 OR NOT lost LESS 0.05)
   message(FATAL_ERROR "errors ${lost} and ${ours}")
 endif()
 
+# Rows of `modes` have no figures of their own; the ratio is against the unmasked call, where there is one, and absent
+# where that is not wanted. fp16: the bytes of the workspace are a fraction of a score matrix's, 134 MB.
+execute_process(COMMAND ${FATTN} bench --suite modes --only "16x128x2048-b1-[abm]*" --dtype f16 --runs 1 --json
+                OUTPUT_VARIABLE text ERROR_VARIABLE errors RESULT_VARIABLE code)
+if(NOT code EQUAL 0)
+  message(FATAL_ERROR "exit ${code}: ${errors}")
+endif()
+string(JSON n LENGTH "${text}" rows)
+if(NOT n EQUAL 3)
+  message(FATAL_ERROR "${n} rows, expected 3")
+endif()
+set(names band256 mask alibi)
+foreach(i RANGE 2)
+  string(JSON row GET "${text}" rows ${i})
+  list(GET names ${i} name)
+  expect_keys("${row}" suite name dtype runs ms best_ms gflops peak_gflops gbps peak_gbps fraction
+              standard_ms ratio extra_bytes standard_bytes)
+  expect("${row}" suite modes)
+  expect("${row}" name "16x128x2048-b1-${name}")
+  expect("${row}" runs 1)
+  foreach(key ms best_ms gflops peak_gflops fraction extra_bytes)
+    expect_type("${row}" ${key} NUMBER)
+  endforeach()
+  set(opponent NUMBER)
+  if(name STREQUAL "band256")
+    set(opponent NULL)
+  endif()
+  foreach(key standard_ms ratio)
+    expect_type("${row}" ${key} ${opponent})
+  endforeach()
+  expect_type("${row}" gbps NULL)
+  string(JSON bytes GET "${row}" extra_bytes)
+  if(NOT bytes GREATER 0 OR NOT bytes LESS 8000000)
+    message(FATAL_ERROR "${name}: extra_bytes ${bytes}")
+  endif()
+endforeach()
+execute_process(COMMAND ${FATTN} bench --suite modes --only "*-mask" --runs 1 --no-standard --json
+                OUTPUT_VARIABLE text ERROR_VARIABLE errors RESULT_VARIABLE code)
+string(JSON row GET "${text}" rows 0)
+expect_type("${row}" ratio NULL)
+
+# Narrower values: the bytes of keys and values count both dims.
+execute_process(COMMAND ${FATTN} bench --suite dims --only "16x192/128x2048-b1" --runs 1 --no-standard --json
+                OUTPUT_VARIABLE text ERROR_VARIABLE errors RESULT_VARIABLE code)
+if(NOT code EQUAL 0)
+  message(FATAL_ERROR "exit ${code}: ${errors}")
+endif()
+string(JSON row GET "${text}" rows 0)
+expect_keys("${row}" suite name dtype runs ms best_ms gflops peak_gflops gbps peak_gbps fraction
+            standard_ms ratio extra_bytes standard_bytes)
+expect("${row}" suite dims)
+expect_type("${row}" fraction NUMBER)
+expect_type("${row}" standard_ms NULL)
+
 # A row of `call` has times of its own; what does not apply is null. Bad values are usage errors.
 execute_process(COMMAND ${FATTN} bench --suite call --only plan256 --json
                 OUTPUT_VARIABLE text ERROR_VARIABLE errors RESULT_VARIABLE code)
@@ -91,7 +145,8 @@ expect_type("${row}" plan_us NUMBER)
 expect_type("${row}" call_us NULL)
 expect_type("${row}" ms NULL)
 expect_type("${row}" runs NULL)
-foreach(bad "--only;nothing" "--runs;0" "--suite;nonsense" "--dtype;i8")
+foreach(bad "--only;nothing" "--runs;0" "--suite;nonsense" "--dtype;i8"
+        "--suite;modes;--only;16x128x2048-b1-f16arith")
   execute_process(COMMAND ${FATTN} bench ${bad} OUTPUT_QUIET ERROR_QUIET RESULT_VARIABLE code)
   if(NOT code EQUAL 64)
     message(FATAL_ERROR "bench ${bad}: exit ${code}, expected 64")

@@ -137,6 +137,62 @@ static void check_lines(const bench_row *row)
                  (long long)results[1]);
 }
 
+/* Whether query i sees key j of 2048, by the definitions of the sparse modes. */
+static bool in_band(int i, int j) { return j <= i && i - j <= 256; }
+static bool in_prefix(int i, int j) { return j <= i || j < 512; }
+static bool in_own_sequence(int i, int j)
+{
+    static const int ends[] = {300, 301, 1301, 1321, 1821, 1828, 1978, 2048};
+    int s = 0;
+    while (i >= ends[s]) s++;
+    return j <= i && j >= (s > 0 ? ends[s - 1] : 0);
+}
+
+static double count_pairs(bool (*sees)(int i, int j))
+{
+    double pairs = 0;
+    for (int i = 0; i < 2048; i++)
+        for (int j = 0; j < 2048; j++) pairs += sees(i, j);
+    return pairs;
+}
+
+static void test_modes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *words;
+        bool (*sees)(int i, int j);
+        double share; /* of all pairs, where no function says which */
+    } forms[] = {
+        {"band256", "sparse_mode=4 pre_tokens=256 next_tokens=0 ", in_band, 0},
+        {"prefix512", "sparse_mode=6 prefix=512 ", in_prefix, 0},
+        {"tndmix", "actual_seq_qlen=300,301,1301,1321,1821,1828,1978,2048 ", in_own_sequence, 0},
+        {"mask", "sparse_mode=1 atten_mask=bool[2048,2048] density=0.25", NULL, 0.75},
+        {"pse", "pse=T[1,16,2048,2048]", NULL, 1},
+        {"alibi", "pse_type=2 pse=f32[16]{0.707106781,0.5,", NULL, 1}};
+    bench_row rows[BENCH_MAX_ROWS];
+    assert_int_equal(bench_rows("modes", rows), 6);
+    for (int i = 0; i < 6; i++) {
+        char name[BENCH_NAME];
+        snprintf(name, sizeof name, "16x128x2048-b1-%s", forms[i].name);
+        assert_string_equal(rows[i].name, name);
+        assert_string_equal(rows[i].suite, "modes");
+        if (!strstr(rows[i].lines[0], forms[i].words))
+            fail_msg("%s: %s", rows[i].lines[0], forms[i].words);
+        check_lines(&rows[i]);
+        const double pairs = forms[i].sees ? count_pairs(forms[i].sees) : forms[i].share * 2048 * 2048;
+        assert_true(rows[i].pairs == 16 * pairs);
+        assert_int_equal(rows[i].dims, 256);
+        assert_false(rows[i].plan_timed);
+        assert_int_equal(rows[i].lines[1] != NULL, !forms[i].sees); /* the unmasked form */
+        if (rows[i].lines[1]) {
+            assert_null(strstr(rows[i].lines[1], "mask"));
+            assert_null(strstr(rows[i].lines[1], "pse"));
+            assert_null(rows[i].lines[2]);
+        }
+    }
+}
+
 static void test_serving(void **state)
 {
     (void)state;
@@ -215,6 +271,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_guide),  cmocka_unit_test(test_prefill),
         cmocka_unit_test(test_dims),   cmocka_unit_test(test_decode),
+        cmocka_unit_test(test_modes),
         cmocka_unit_test(test_backward), cmocka_unit_test(test_serving),
         cmocka_unit_test(test_call),   cmocka_unit_test(test_unknown),
         cmocka_unit_test(test_pairs),  cmocka_unit_test(test_quant),
