@@ -18,7 +18,7 @@
 
 const cli_option bench_options[] = {
     {"suite", "NAME", "FATTN_SUITE", "what to measure (guide)",
-     "guide prefill modes dims decode backward quant serving call"},
+     "guide prefill modes dims scaling decode backward quant serving call"},
     {"only", "PATTERN", "FATTN_ONLY", "only the rows whose name matches, as a shell pattern", NULL},
     {"dtype", "NAME", "FATTN_DTYPE", "element type of the tensors (f32)", "f32 f16 bf16"},
     {"runs", "N", "FATTN_RUNS",

@@ -135,6 +135,7 @@ static void fusion_args(bench_case *c, const bench_row *row)
     a->input_layout = "BNSD";
     a->scale = c->scale;
     if (row->causal) a->sparse_mode = 3, a->atten_mask = &c->mask;
+    if (row->band > 0) a->sparse_mode = 4, a->pre_tokens = row->band, a->next_tokens = 0;
 }
 
 /* Takes `bytes` off the front of the memory. */

@@ -76,6 +76,28 @@ static int dims_rows(bench_row *rows)
     return COUNT(dims);
 }
 
+static bench_row scaling_row(int length, int band)
+{
+    bench_row row = prefill_row(8, 8, 64, length, true);
+    row.suite = "scaling";
+    row.op = "fusion_attention";
+    row.band = band;
+    if (band > 0) snprintf(row.name, BENCH_NAME, "8x64x%d-b1-band%d", length, band);
+    return row;
+}
+
+/* Time against length: quadratic, and with a band linear up to a million tokens, some 10 seconds. */
+static int scaling_rows(bench_row *rows)
+{
+    enum { K = 1024, BAND = 1024 };
+    int n = 0;
+    for (int length = 1 * K; length <= 32 * K; length *= 2) rows[n++] = scaling_row(length, 0);
+    for (int length = 1 * K; length <= 256 * K; length *= 2) rows[n++] = scaling_row(length, BAND);
+    rows[n] = scaling_row(1024 * K, BAND);
+    rows[n++].once = true;
+    return n;
+}
+
 /* The guide's three and one with shared heads and a mask. */
 static int backward_rows(bench_row *rows)
 {
@@ -137,6 +159,7 @@ int bench_rows(const char *suite, bench_row *rows)
                   {"prefill", prefill_rows},
                   {"modes", bench_modes_rows},
                   {"dims", dims_rows},
+                  {"scaling", scaling_rows},
                   {"decode", decode_rows},
                   {"backward", backward_rows},
                   {"quant", bench_quant_rows},
@@ -147,10 +170,20 @@ int bench_rows(const char *suite, bench_row *rows)
     return 0;
 }
 
+/* Of one head that sees the keys up to kv - q + i, or the last `most` of them. */
+static double causal_pairs(double q, double kv, double most)
+{
+    const double first = kv - q + 1;                     /* keys of query 0, one more of the next */
+    double growing = most < kv ? most - first + 1 : q;   /* queries that see all of theirs */
+    if (growing < 0) growing = 0;
+    return growing * (first + first + growing - 1) / 2 + (q - growing) * most;
+}
+
 double bench_row_pairs(const bench_row *row)
 {
     const double q = (double)row->q_len, kv = (double)row->kv_len;
-    const double pairs = row->causal ? q * (kv - q) + q * (q + 1) / 2 : q * kv;
+    const double most = row->band > 0 ? (double)row->band + 1 : kv;
+    const double pairs = row->causal ? causal_pairs(q, kv, most) : q * kv;
     return pairs * (double)(row->n_heads * row->batch);
 }
 

@@ -16,6 +16,8 @@ typedef struct bench_row {
     int64_t value_dim;  /* 0 = head_dim; forward only */
     int64_t block_size; /* 0 = contiguous keys and values */
     bool causal;        /* query i sees the keys up to kv_len - q_len + i */
+    int64_t band;       /* of a causal row of fusion_attention: so many keys before that, 0 = all */
+    bool once;          /* so long that it is run once, not warmed up */
     bool decode;        /* judged by bytes of keys and values per second */
     bool backward;      /* the gradients of dq, dk, dv; op is fusion_attention_grad */
 

@@ -132,6 +132,34 @@ expect("${row}" suite dims)
 expect_type("${row}" fraction NUMBER)
 expect_type("${row}" standard_ms NULL)
 
+# Memory does not grow with the square of the length, and with a band not with the length at all.
+execute_process(COMMAND ${FATTN} bench --suite scaling --only "8x64x[14]0[29][46]-*" --dtype f16 --runs 1
+                        --no-standard --json
+                OUTPUT_VARIABLE text ERROR_VARIABLE errors RESULT_VARIABLE code)
+if(NOT code EQUAL 0)
+  message(FATAL_ERROR "exit ${code}: ${errors}")
+endif()
+string(JSON n LENGTH "${text}" rows)
+if(NOT n EQUAL 4)
+  message(FATAL_ERROR "${n} rows, expected 4")
+endif()
+set(names 1024-b1-causal 4096-b1-causal 1024-b1-band1024 4096-b1-band1024)
+foreach(i RANGE 3)
+  string(JSON row GET "${text}" rows ${i})
+  list(GET names ${i} name)
+  expect_keys("${row}" suite name dtype runs ms best_ms gflops peak_gflops gbps peak_gbps fraction
+              standard_ms ratio extra_bytes standard_bytes)
+  expect("${row}" suite scaling)
+  expect("${row}" name "8x64x${name}")
+  expect_type("${row}" gflops NUMBER)
+  expect_type("${row}" standard_bytes NULL)
+  string(JSON bytes${i} GET "${row}" extra_bytes)
+endforeach()
+math(EXPR most "4 * ${bytes0}")
+if(bytes1 GREATER most OR bytes3 GREATER most OR NOT bytes0 GREATER 0)
+  message(FATAL_ERROR "extra_bytes ${bytes0}, ${bytes1}, ${bytes2}, ${bytes3}")
+endif()
+
 # A row of `call` has times of its own; what does not apply is null. Bad values are usage errors.
 execute_process(COMMAND ${FATTN} bench --suite call --only plan256 --json
                 OUTPUT_VARIABLE text ERROR_VARIABLE errors RESULT_VARIABLE code)

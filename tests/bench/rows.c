@@ -78,6 +78,33 @@ static void test_dims(void **state)
     }
 }
 
+/* Doubling lengths; as many visible pairs as a count finds, and from 2k tokens on the band's grow with
+ * the length alone. */
+static void test_scaling(void **state)
+{
+    (void)state;
+    bench_row rows[BENCH_MAX_ROWS];
+    const int n = bench_rows("scaling", rows);
+    assert_int_equal(n, 6 + 9 + 1);
+    for (int i = 0; i < n; i++) {
+        char name[BENCH_NAME];
+        const int causal = i < 6, length = i < 15 ? 1024 << (causal ? i : i - 6) : 1 << 20;
+        snprintf(name, sizeof name, "8x64x%d-b1-%s", length, causal ? "causal" : "band1024");
+        assert_string_equal(rows[i].name, name);
+        assert_string_equal(rows[i].op, "fusion_attention");
+        assert_int_equal(rows[i].n_heads, 8);
+        assert_int_equal(rows[i].head_dim, 64);
+        assert_int_equal(rows[i].q_len, length);
+        assert_int_equal(rows[i].kv_len, length);
+        assert_true(rows[i].causal);
+        assert_int_equal(rows[i].band, causal ? 0 : 1024);
+        assert_int_equal(rows[i].once, i == 15);
+        double pairs = 0;
+        for (int q = 0; q < length; q++) pairs += causal || q < 1024 ? q + 1 : 1025;
+        assert_true(bench_row_pairs(&rows[i]) == 8 * pairs);
+    }
+}
+
 static void test_decode(void **state)
 {
     (void)state;
@@ -240,6 +267,15 @@ static void test_pairs(void **state)
     /* 3 queries of 5 keys, causal: 3 + 4 + 5 */
     const bench_row row = {.batch = 2, .n_heads = 7, .q_len = 3, .kv_len = 5, .causal = true};
     assert_true(fabs(bench_row_pairs(&row) - 12.0 * 14) < 1e-9);
+    /* 3 queries of 5 keys with at most 4, at most 3, at most 6: 3 + 4 + 4, 3 + 3 + 3, 3 + 4 + 5 */
+    static const struct {
+        int band, pairs;
+    } bands[] = {{3, 11}, {2, 9}, {5, 12}};
+    for (int i = 0; i < 3; i++) {
+        bench_row band = row;
+        band.band = bands[i].band;
+        assert_true(fabs(bench_row_pairs(&band) - bands[i].pairs * 14) < 1e-9);
+    }
     const bench_row full = {.batch = 2, .n_heads = 7, .q_len = 3, .kv_len = 5};
     assert_true(fabs(bench_row_pairs(&full) - 15.0 * 14) < 1e-9);
 }
@@ -271,7 +307,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_guide),  cmocka_unit_test(test_prefill),
         cmocka_unit_test(test_dims),   cmocka_unit_test(test_decode),
-        cmocka_unit_test(test_modes),
+        cmocka_unit_test(test_modes),  cmocka_unit_test(test_scaling),
         cmocka_unit_test(test_backward), cmocka_unit_test(test_serving),
         cmocka_unit_test(test_call),   cmocka_unit_test(test_unknown),
         cmocka_unit_test(test_pairs),  cmocka_unit_test(test_quant),

@@ -17,7 +17,7 @@
 #include "standard.h"
 
 typedef struct shape {
-    int64_t batch, n_heads, n_kv_heads, q_len, kv_len, head_dim;
+    int64_t batch, n_heads, n_kv_heads, q_len, kv_len, head_dim, value_dim;
     bool causal;
 } shape;
 
@@ -45,19 +45,21 @@ static void *store(const float *x, size_t n, fattn_dtype dtype)
 
 typedef struct tensors {
     float *q, *k, *v, *out;
-    size_t n_q, n_k;
+    size_t n_q, n_k, n_v, n_out;
 } tensors;
 
 static tensors make_tensors(const shape *s)
 {
     tensors t = {.n_q = (size_t)(s->batch * s->n_heads * s->q_len * s->head_dim),
-                 .n_k = (size_t)(s->batch * s->n_kv_heads * s->kv_len * s->head_dim)};
-    t.q = calloc(t.n_q, 4), t.k = calloc(t.n_k, 4), t.v = calloc(t.n_k, 4),
-    t.out = calloc(t.n_q, 4);
+                 .n_k = (size_t)(s->batch * s->n_kv_heads * s->kv_len * s->head_dim),
+                 .n_v = (size_t)(s->batch * s->n_kv_heads * s->kv_len * s->value_dim),
+                 .n_out = (size_t)(s->batch * s->n_heads * s->q_len * s->value_dim)};
+    t.q = calloc(t.n_q, 4), t.k = calloc(t.n_k, 4), t.v = calloc(t.n_v, 4),
+    t.out = calloc(t.n_out, 4);
     assert_true(t.q && t.k && t.v && t.out);
     fill(t.q, t.n_q, 1);
     fill(t.k, t.n_k, 2);
-    fill(t.v, t.n_k, 3);
+    fill(t.v, t.n_v, 3);
     return t;
 }
 
@@ -66,10 +68,12 @@ static void check_inside_bound(const shape *s, const tensors *t, double scale, c
 {
     const int64_t q_shape[] = {s->batch, s->n_heads, s->q_len, s->head_dim};
     const int64_t k_shape[] = {s->batch, s->n_kv_heads, s->kv_len, s->head_dim};
+    const int64_t v_shape[] = {s->batch, s->n_kv_heads, s->kv_len, s->value_dim};
+    const int64_t out_shape[] = {s->batch, s->n_heads, s->q_len, s->value_dim};
     const fattn_tensor q = fattn_tensor_contiguous(t->q, FATTN_F32, 4, q_shape);
     const fattn_tensor k = fattn_tensor_contiguous(t->k, FATTN_F32, 4, k_shape);
-    const fattn_tensor v = fattn_tensor_contiguous(t->v, FATTN_F32, 4, k_shape);
-    const fattn_tensor out = fattn_tensor_contiguous(t->out, FATTN_F32, 4, q_shape);
+    const fattn_tensor v = fattn_tensor_contiguous(t->v, FATTN_F32, 4, v_shape);
+    const fattn_tensor out = fattn_tensor_contiguous(t->out, FATTN_F32, 4, out_shape);
     fattn_fusion_attention_args a;
     fattn_fusion_attention_args_init(&a);
     a.query = &q, a.key = &k, a.value = &v, a.attention_out = &out;
@@ -92,12 +96,12 @@ static void check_inside_bound(const shape *s, const tensors *t, double scale, c
 static void check(const shape *s, fattn_dtype dtype, int threads, uint64_t memory)
 {
     char text[160];
-    snprintf(text, sizeof text, "%s b%d h%d/%d q%d k%d d%d causal=%d threads=%d",
+    snprintf(text, sizeof text, "%s b%d h%d/%d q%d k%d d%d/%d causal=%d threads=%d",
              fattn_dtype_name(dtype), (int)s->batch, (int)s->n_heads, (int)s->n_kv_heads,
-             (int)s->q_len, (int)s->kv_len, (int)s->head_dim, s->causal, threads);
+             (int)s->q_len, (int)s->kv_len, (int)s->head_dim, (int)s->value_dim, s->causal, threads);
     const tensors t = make_tensors(s);
     void *q = store(t.q, t.n_q, dtype), *k = store(t.k, t.n_k, dtype),
-         *v = store(t.v, t.n_k, dtype);
+         *v = store(t.v, t.n_v, dtype);
     const double scale = 1.0 / sqrt((double)s->head_dim);
     const standard_problem p = {.dtype = dtype,
                                 .batch = s->batch,
@@ -106,7 +110,7 @@ static void check(const shape *s, fattn_dtype dtype, int threads, uint64_t memor
                                 .q_len = s->q_len,
                                 .kv_len = s->kv_len,
                                 .head_dim = s->head_dim,
-                                .value_dim = s->head_dim,
+                                .value_dim = s->value_dim,
                                 .scale = (float)scale,
                                 .causal = s->causal,
                                 .q = q,
@@ -130,8 +134,9 @@ static void test_inside_bound(void **state)
 {
     (void)state;
     static const shape shapes[] = {
-        {2, 4, 4, 40, 70, 64, false}, {2, 4, 2, 40, 70, 64, true}, {1, 6, 2, 1, 333, 128, false},
-        {3, 2, 2, 1, 100, 32, false}, {1, 8, 1, 33, 33, 24, true}, {1, 2, 1, 300, 160, 64, false},
+        {2, 4, 4, 40, 70, 64, 64, false}, {2, 4, 2, 40, 70, 64, 64, true}, {1, 6, 2, 1, 333, 128, 128, false},
+        {3, 2, 2, 1, 100, 32, 32, false}, {1, 8, 1, 33, 33, 24, 24, true}, {1, 2, 1, 300, 160, 64, 64, false},
+        {2, 4, 2, 40, 70, 72, 48, true}, {1, 2, 1, 1, 100, 192, 128, false},
     };
     static const fattn_dtype dtypes[] = {FATTN_F32, FATTN_F16, FATTN_BF16};
     if (standard_library() == NULL) {
@@ -209,9 +214,9 @@ static void check_backward(const shape *s, int threads)
 static void test_backward(void **state)
 {
     (void)state;
-    static const shape shapes[] = {{2, 4, 4, 40, 70, 64, false},
-                                   {2, 4, 2, 40, 70, 64, true},
-                                   {1, 6, 2, 33, 33, 24, true}};
+    static const shape shapes[] = {{2, 4, 4, 40, 70, 64, 64, false},
+                                   {2, 4, 2, 40, 70, 64, 64, true},
+                                   {1, 6, 2, 33, 33, 24, 24, true}};
     if (standard_library() == NULL) {
         print_message("not run: standard attention, no OpenBLAS on this machine\n");
         skip();
@@ -248,7 +253,7 @@ static void test_per_batch_entry(void **state)
         print_message("not run: standard attention, no OpenBLAS on this machine\n");
         skip();
     }
-    const shape s = {3, 4, 2, 40, 70, 64, true};
+    const shape s = {3, 4, 2, 40, 70, 64, 64, true};
     check(&s, FATTN_F32, 2, UINT64_C(4) * 60000); /* 51,200 bytes of scores per entry */
     check(&s, FATTN_F16, 2, UINT64_C(4) * 200000);
 }
