@@ -49,6 +49,15 @@ static uint64_t hidden_by_bytes(const uint8_t *cells, int64_t stride, int n)
     return hidden;
 }
 
+enum { LINE = 64 }; /* bytes of a cache line */
+
+/* Rows of a mask or a bias lie far apart and a tile takes a piece of each, so nobody but us can know what the
+ * next tile will want: the same bytes further on. */
+static void ask_for(const char *next, int64_t bytes)
+{
+    for (int64_t at = 0; at < bytes; at += LINE) __builtin_prefetch(next + at);
+}
+
 /* Keys [j, j + n) that the dense mask hides from a row; it says nothing about keys before
  * mask_from. */
 static uint64_t hidden_by_cells(const fattn_item *it, int64_t head, int64_t i, int64_t j, int n)
@@ -60,6 +69,7 @@ static uint64_t hidden_by_cells(const fattn_item *it, int64_t head, int64_t i, i
     const uint8_t *cells = it->ptrs->mask + seq->mask_base + head * mask->head_stride +
                            i * seq->mask_row_stride +
                            (j + free_keys - seq->mask_from) * mask->col_stride;
+    if (mask->col_stride == 1) ask_for((const char *)cells + n - free_keys, TILE_KEYS);
     return hidden_by_bytes(cells, mask->col_stride, n - (int)free_keys) << free_keys;
 }
 
@@ -115,6 +125,11 @@ void scores_hidden_lanes(const uint64_t *hidden, int rows, uint64_t *lanes)
 static bool bias_direct(const fattn_bias *bias)
 {
     return bias->kind == BIAS_TENSOR && bias->col_stride == 1;
+}
+
+static bool bias_slopes(const fattn_bias *bias)
+{
+    return bias->kind == BIAS_SLOPE || bias->kind == BIAS_SLOPE_SQRT;
 }
 
 static const void *bias_cells(const fattn_item *it, int64_t head, int64_t i, int64_t j)
@@ -185,8 +200,7 @@ static float bias_factor(const fattn_item *it)
 
 void scores_bias_rows(const fattn_item *it, int64_t r, int rows, int64_t j, int n, float *bias)
 {
-    const fattn_bias_kind kind = it->p->bias.kind;
-    if (kind == BIAS_SLOPE || kind == BIAS_SLOPE_SQRT) {
+    if (bias_slopes(&it->p->bias)) {
         slope_rows(it, r, rows, j, n, bias);
         return;
     }
@@ -202,8 +216,11 @@ void scores_bias_rows(const fattn_item *it, int64_t r, int rows, int64_t j, int 
 static bool pack_bias(const fattn_item *it, int64_t r, int rows, int64_t j, int n, float *by_key)
 {
     const void *cells[TILE_ROWS];
-    for (int row = 0; row < rows; row++)
+    const int64_t bytes = n * (int64_t)fattn_dtype_size(it->p->bias.dtype);
+    for (int row = 0; row < rows; row++) {
         cells[row] = bias_cells(it, item_head(it, r + row), item_query(it, r + row), j);
+        ask_for((const char *)cells[row] + bytes, bytes);
+    }
     it->kernels->pack[item_dtype(it->p->bias.dtype)](by_key, cells, rows, n, bias_factor(it));
     return it->kernels->finite(by_key, TILE_ROWS, n, rows) != 0;
 }
@@ -218,9 +235,49 @@ static void transpose(float *by_key, const float *by_row, int rows, int keys)
     }
 }
 
+/* By key and lane a bias of slopes is one list: the distance falls by one from a row to the next and rises by
+ * one from a key to the next, so the lanes of key k are `group` numbers on from those of key k + 1. The same
+ * numbers as slope_rows(). */
+enum { LIST_GROUP = 8, LIST = (2 * TILE_KEYS + 1) * LIST_GROUP };
+
+static void slope_list(const fattn_item *it, int64_t r, int rows, int64_t j, int n, float *list)
+{
+    double distance[TILE_ROWS + TILE_KEYS];
+    const fattn_bias *b = &it->p->bias;
+    const int64_t group = it->p->group, i0 = item_query(it, r), last = item_query(it, r + rows - 1);
+    const int count = (int)(n + last - i0);
+    scores_distances(b->kind == BIAS_SLOPE_SQRT, j - last + it->seq->distance0, count, distance);
+    for (int64_t g = 0; g < group; g++) {
+        const float *slopes = it->ptrs->bias;
+        const int64_t head = it->work->kv_head * group + g;
+        const double slope = -(double)slopes[it->seq->batch * b->slope_batch_stride +
+                                             head * b->slope_head_stride] *
+                             LOG2_E;
+        for (int at = 0; at < count; at++)
+            list[at * group + g] = narrow(slope * distance[count - 1 - at], isfinite(slope));
+    }
+}
+
+static void slope_lanes(const fattn_item *it, int64_t r, int rows, int64_t j, int n, float *by_key)
+{
+    float list[LIST];
+    const int64_t group = it->p->group;
+    slope_list(it, r, rows, j, n, list);
+    for (int k = 0; k < n; k++) {
+        float *to = by_key + k * TILE_ROWS;
+        memcpy(to, list + r % group + (n - 1 - k) * MUTANT(218, group, 1),
+               (size_t)rows * sizeof *to);
+        memset(to + rows, 0, (size_t)(TILE_ROWS - rows) * sizeof *to);
+    }
+}
+
 void scores_bias_lanes(const fattn_item *it, int64_t r, int rows, int64_t j, int n)
 {
     fattn_scratch *s = it->scratch;
+    if (bias_slopes(&it->p->bias) && it->p->group <= LIST_GROUP) {
+        slope_lanes(it, r, rows, j, n, s->bias);
+        return;
+    }
     if (bias_direct(&it->p->bias) && pack_bias(it, r, rows, j, n, s->bias)) return;
     scores_bias_rows(it, r, rows, j, n, s->bias_rows);
     transpose(s->bias, s->bias_rows, rows, n);
