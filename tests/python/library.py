@@ -57,13 +57,14 @@ class CField(C.Structure):
 ARGS_INIT = C.CFUNCTYPE(None, C.c_void_p)
 CALL = C.CFUNCTYPE(C.c_int, C.c_void_p, C.c_void_p)
 SHAPES = C.CFUNCTYPE(C.c_int, C.c_void_p, C.c_void_p, C.POINTER(CTensor))
+PLAN = C.CFUNCTYPE(C.c_int, C.c_void_p, C.c_void_p, C.POINTER(C.c_void_p))
 
 
 class COperator(C.Structure):
     _fields_ = [('name', C.c_char_p), ('help', C.c_char_p), ('fields', C.POINTER(CField)),
                 ('n_fields', C.c_int), ('n_outputs', C.c_int), ('args_size', C.c_size_t),
                 ('args_init', ARGS_INIT), ('call', CALL), ('shapes', SHAPES),
-                ('workspace', C.c_void_p), ('plan', C.c_void_p)]
+                ('workspace', C.c_void_p), ('plan', PLAN)]
 
 
 class Args:
@@ -111,6 +112,25 @@ class Args:
         return c
 
 
+class Plan:
+    """A plan and the args that it runs with; the workspace is its own."""
+
+    def __init__(self, library, name, values):
+        op = library.ops[name]
+        self.lib, self.args, self.handle = library.lib, Args(library, op, values), C.c_void_p()
+        if op.plan(None, self.args.address, C.byref(self.handle)) != 0:
+            raise ValueError(f'{name}: {library.message()}')
+        self.workspace = self.lib.fattn_plan_workspace(self.handle)  # bytes
+
+    def run(self):
+        """The status of one run, 0 = fine."""
+        return self.lib.fattn_plan_run(self.handle, self.args.address, None, 0)
+
+    def close(self):
+        self.lib.fattn_plan_destroy(self.handle)
+        self.handle = C.c_void_p()
+
+
 class Library:
 
     def __init__(self, path):
@@ -119,6 +139,12 @@ class Library:
         lib.fattn_error_message.restype = C.c_char_p
         lib.fattn_status_name.restype = C.c_char_p
         lib.fattn_dtype_from_name.argtypes = [C.c_char_p]
+        lib.fattn_context_isa.argtypes, lib.fattn_context_isa.restype = [C.c_void_p], C.c_char_p
+        lib.fattn_context_threads.argtypes = [C.c_void_p]
+        lib.fattn_plan_workspace.argtypes = [C.c_void_p]
+        lib.fattn_plan_workspace.restype = C.c_size_t
+        lib.fattn_plan_run.argtypes = [C.c_void_p, C.c_void_p, C.c_void_p, C.c_size_t]
+        lib.fattn_plan_destroy.argtypes, lib.fattn_plan_destroy.restype = [C.c_void_p], None
         self.dtypes = {name: lib.fattn_dtype_from_name(name.encode()) for name in STORAGE}
         self.names = {number: name for name, number in self.dtypes.items()}
         count = C.c_int()
