@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""report.py — a run (results.py) as text for the terminal, as tables for a README, and its goals."""
+from contender import OURS, OUR_CALL, PEERS
+
+CALL = 0.05  # a call without a plan that takes this much more or less than the planned one is named
+
+
+def time_text(result):
+    return f"{result['best_ms']:.3g} / {result['median_ms']:.3g}"
+
+
+def bytes_text(count):
+    if count is None:
+        return '?'
+    for unit in ('kB', 'MB'):
+        count /= 1e3
+        if count < 1e3:
+            return f'{count:.3g} {unit}'
+    return f'{count / 1e3:.3g} GB'
+
+
+def goal_text(goal):
+    verdict = 'met' if goal['met'] else 'MISSED'
+    why = f" ({goal['why']})" if goal['why'] else ''
+    return (f"{goal['goal']}: {goal['got']:.2f} x {goal['peer']}, wanted {goal['wanted']:.3g}, "
+            f'{verdict}{why}')
+
+
+def call_text(contenders):
+    """What a call without a plan costs, where that differs."""
+    ours, call = contenders.get(OURS, {}), contenders.get(OUR_CALL, {})
+    if 'best_ms' not in ours or 'best_ms' not in call:
+        return ''
+    more = call['best_ms'] / ours['best_ms'] - 1
+    return f"without a plan {call['best_ms']:.3g} ms ({more:+.0%})" if abs(more) > CALL else ''
+
+
+def contender_line(name, result, ours):
+    if 'absent' in result:
+        return f"  {name:12} {result['absent']}"
+    note = ', '.join(filter(None, (result.get('way'), result.get('note'))))
+    times = ours.get('best_ms') and f"{result['best_ms'] / ours['best_ms']:6.2f}" or ''
+    return (f"  {name:12} {result['best_ms']:10.3f} {result['median_ms']:10.3f} {times:>6} "
+            f"{result['error']:9.1e} {bytes_text(result.get('extra_bytes')):>9}  {note}")
+
+
+def row_lines(row):
+    """The row's block in the terminal."""
+    contenders = row['contenders']
+    ours = contenders.get(OURS, {})
+    yield (f"{row['name']} {row['dtype']:20} {'best ms':>10} {'median ms':>10} {'/ ours':>6} "
+           f"{'error':>9} {'memory':>9}")
+    for name in (OURS, ) + PEERS:
+        if name in contenders:
+            yield contender_line(name, contenders[name], ours)
+    disturbed = [name for name, result in contenders.items() if result.get('disturbed')]
+    if disturbed:
+        yield f"  other programs took the CPU from {', '.join(disturbed)}: measure again"
+    if call_text(contenders):
+        yield '  ' + call_text(contenders)
+    for goal in row['goals']:
+        yield '  ' + goal_text(goal)
+
+
+def header_lines(run):
+    yield f"{run['machine']}; fattn {run['isa']}, {run['threads']} threads each"
+    for name, version in run['versions'].items():
+        yield f'{name}: {version}'
+    for name, reason in run['absent'].items():
+        yield f'absent: {name}: {reason}'
+    if run.get('read_gbps'):
+        yield f"read bandwidth {run['read_gbps']:.1f} GB/s"
+    yield ('error: rms of the difference from float64 over the rms of the answer; memory: growth of the '
+           'peak resident size over a call, beside inputs and outputs')
+
+
+def goal_counts(run):
+    """{goal: (met, all, [texts of the missed])}"""
+    counts = {}
+    for row in run['rows']:
+        for goal in row['goals']:
+            met, total, missed = counts.setdefault(goal['goal'], (0, 0, []))
+            if not goal['met']:
+                missed.append(f"{row['name']} {row['dtype']}: {goal_text(goal)}")
+            counts[goal['goal']] = (met + goal['met'], total + 1, missed)
+    return counts
+
+
+def goal_lines(run):
+    for goal, (met, total, missed) in goal_counts(run).items():
+        yield f'goals, {goal}: {met} of {total} met'
+        yield from (f'  {text}' for text in missed)
+
+
+def text(run):
+    blocks = ['\n'.join(header_lines(run))]
+    blocks += ['\n'.join(row_lines(row)) for row in run['rows']]
+    return '\n\n'.join(blocks + ['\n'.join(goal_lines(run))])
+
+
+def table(header, rows):
+    yield '| ' + ' | '.join(header) + ' |'
+    yield '|' + '---|' * len(header)
+    for row in rows:
+        yield '| ' + ' | '.join(row) + ' |'
+
+
+def cell(row, name, show):
+    result = row['contenders'].get(name, {})
+    return show(result) if 'best_ms' in result else '–'
+
+
+def peer_time(row, name):
+    ours = row['contenders'][OURS]['best_ms']
+    return cell(row, name, lambda r: f"{time_text(r)}, {r['best_ms'] / ours:.2f}")
+
+
+def markdown(run):
+    """Two tables: times, then errors and memory."""
+    rows = [row for row in run['rows'] if 'best_ms' in row['contenders'].get(OURS, {})]
+    title = lambda row: [row['name'], row['dtype']]
+    goal = lambda row: f"{'' if row['goals'][0]['met'] else '**'}{row['goals'][0]['got']:.2f} of " \
+        f"{row['goals'][0]['wanted']:.3g}{'' if row['goals'][0]['met'] else '**'}" if row['goals'] else '–'
+    yield from table(['row', 'dtype', 'fattn'] + list(PEERS) + ['best peer / fattn'],
+                     [title(r) + [cell(r, OURS, time_text)] + [peer_time(r, p) for p in PEERS] + [goal(r)]
+                      for r in rows])
+    yield ''
+    both = lambda r: f"{r['error']:.1e}, {bytes_text(r.get('extra_bytes'))}"
+    yield from table(['row', 'dtype'] + [OURS] + list(PEERS),
+                     [title(r) + [cell(r, name, both) for name in (OURS, ) + PEERS] for r in rows])
