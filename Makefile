@@ -8,7 +8,7 @@ CONFIGURE ?=           # more options for cmake, such as -DFATTN_WERROR=ON
 R := build/release
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all demo train-demo test test-full bench sanitize fuzz mutants install deps clean
+.PHONY: all demo train-demo test test-full bench bench-peers sanitize fuzz mutants install deps clean
 all:
 	@sh scripts/deps.sh build
 	@cmake --preset release -DFATTN_BUILD_TESTS=OFF $(CONFIGURE) >/dev/null
@@ -39,6 +39,12 @@ tests-built:
 
 bench: all           # three standard configurations against standard attention
 	@$(R)/tools/fattn bench --suite guide
+
+bench-peers: all     # beside PyTorch, onnxruntime, OpenVINO and ggml; 30 minutes, PEERS="--rows 'decode*'" for less
+	@sh scripts/peers_venv.sh build/peers-venv
+	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE build/peers-venv/bin/python -B bench/peers \
+	    --library $(R)/libfattn.so --fattn $(R)/tools/fattn --json build/peers.json \
+	    --chart build/peers.svg --chart build/peers.png $(PEERS)
 
 sanitize:            # the tests once more under ASan + UBSan, then under TSan
 	@sh scripts/deps.sh test
