@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""chart.py — a run as a picture: each peer's time over ours, row by row; right of 1 the peer is slower."""
+"""chart.py — a run as a picture: each peer's time over ours, row by row; right of 1 we are faster."""
 import matplotlib
 
 matplotlib.use('Agg')
@@ -17,6 +17,12 @@ def points(run, peer):
     return zip(*found) if found else ((), ())
 
 
+def label(run, peer):
+    """Name and version; which of PyTorch's two ways."""
+    version = run['versions'].get(peer, peer)
+    return f"{version} {peer.removeprefix('torch-')}" if peer.startswith('torch') else version
+
+
 def draw(run, paths):
     """Writes one picture for each path; the ending says the kind."""
     pyplot.rcParams['svg.fonttype'] = 'none'  # text stays text
@@ -25,8 +31,7 @@ def draw(run, paths):
     figure, axes = pyplot.subplots(figsize=(9, 1.5 + 0.22 * len(rows)), layout='constrained')
     for peer in PEERS:
         x, y = points(run, peer)
-        axes.scatter(x, y, marker=MARKS[peer], s=24, label=run['versions'].get(peer, peer)
-                     if not peer.startswith('torch') else f"{run['versions'].get(peer, '')} {peer[6:]}")
+        axes.scatter(x, y, marker=MARKS[peer], s=24, label=label(run, peer))
     goals = [(row['goals'][0]['wanted'], i) for i, row in enumerate(rows) if row['goals']]
     axes.scatter(*zip(*goals), marker='|', s=90, color='black', label='goal for the fastest peer')
     axes.axvline(1, color='gray', linewidth=0.8)

@@ -34,7 +34,7 @@ class Turn:
 
 
 def answers(case, contenders):
-    """({name: Ready}, {name: result}); a contender that cannot, or is wrong, has its reason there."""
+    """({name: Ready}, {name: result}); one that cannot, or is wrong, has its reason there."""
     want, ready, results = reference.answer(case), {}, {}
     for contender in contenders:
         name = contender.name
@@ -46,7 +46,7 @@ def answers(case, contenders):
             made.run()
             errors = reference.errors(case, want, made.outputs())
         except Exception as error:  # of whatever kind a peer's runtime raises
-            results[name] = {'absent': str(error).splitlines()[0] if str(error) else repr(error)}
+            results[name] = {'absent': (str(error) or repr(error)).splitlines()[0]}
             continue
         if not max(errors.values()) <= WRONG:
             results[name] = {'absent': f'wrong: relative error {max(errors.values()):.2g}'}

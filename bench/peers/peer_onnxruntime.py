@@ -53,7 +53,8 @@ class Way:
     def own_bytes(self):
         """Of inputs and outputs that are not the case's own arrays."""
         given = {getattr(self.case, name).ctypes.data for name in ('query', 'key', 'value')}
-        return sum({a.ctypes.data: a.nbytes for a in self.arrays if a.ctypes.data not in given}.values())
+        own = {a.ctypes.data: a.nbytes for a in self.arrays if a.ctypes.data not in given}
+        return sum(own.values())
 
     def outputs(self):
         row, out = self.case.row, self.out

@@ -74,11 +74,9 @@ class Step:
         self.result = torch.autograd.grad(self.out, self.tensors, self.dy, retain_graph=True)
 
     def outputs(self):
-        if self.case.row.backward:
-            return {
-                name: to_tensor(x, self.case.dtype) for name, x in zip(('dq', 'dk', 'dv'), self.result)
-            }
-        return {'out': to_tensor(self.result, self.case.dtype)}
+        backward = self.case.row.backward
+        names, made = (('dq', 'dk', 'dv'), self.result) if backward else (('out', ), [self.result])
+        return {name: to_tensor(x, self.case.dtype) for name, x in zip(names, made)}
 
 
 def prepare(case, backend, way):

@@ -39,7 +39,7 @@ def contender_line(name, result, ours):
     if 'absent' in result:
         return f"  {name:12} {result['absent']}"
     note = ', '.join(filter(None, (result.get('way'), result.get('note'))))
-    times = ours.get('best_ms') and f"{result['best_ms'] / ours['best_ms']:6.2f}" or ''
+    times = f"{result['best_ms'] / ours['best_ms']:.2f}" if 'best_ms' in ours else ''
     return (f"  {name:12} {result['best_ms']:10.3f} {result['median_ms']:10.3f} {times:>6} "
             f"{result['error']:9.1e} {bytes_text(result.get('extra_bytes')):>9}  {note}")
 
@@ -115,16 +115,28 @@ def peer_time(row, name):
     return cell(row, name, lambda r: f"{time_text(r)}, {r['best_ms'] / ours:.2f}")
 
 
+def goal_cell(row):
+    """The fastest peer's time over ours and what it should be; bold where it is missed."""
+    if not row['goals']:
+        return '–'
+    goal = row['goals'][0]
+    mark = '' if goal['met'] else '**'
+    return f"{mark}{goal['got']:.2f} of {goal['wanted']:.3g}{mark}"
+
+
+def need_text(result):
+    return f"{result['error']:.1e}, {bytes_text(result.get('extra_bytes'))}"
+
+
 def markdown(run):
     """Two tables: times, then errors and memory."""
     rows = [row for row in run['rows'] if 'best_ms' in row['contenders'].get(OURS, {})]
-    title = lambda row: [row['name'], row['dtype']]
-    goal = lambda row: f"{'' if row['goals'][0]['met'] else '**'}{row['goals'][0]['got']:.2f} of " \
-        f"{row['goals'][0]['wanted']:.3g}{'' if row['goals'][0]['met'] else '**'}" if row['goals'] else '–'
-    yield from table(['row', 'dtype', 'fattn'] + list(PEERS) + ['best peer / fattn'],
-                     [title(r) + [cell(r, OURS, time_text)] + [peer_time(r, p) for p in PEERS] + [goal(r)]
-                      for r in rows])
+    times, needs = [], []
+    for row in rows:
+        title = [row['name'], row['dtype']]
+        times.append(title + [cell(row, OURS, time_text)] + [peer_time(row, p)
+                                                             for p in PEERS] + [goal_cell(row)])
+        needs.append(title + [cell(row, name, need_text) for name in (OURS, ) + PEERS])
+    yield from table(['row', 'dtype', OURS] + list(PEERS) + ['best peer / fattn'], times)
     yield ''
-    both = lambda r: f"{r['error']:.1e}, {bytes_text(r.get('extra_bytes'))}"
-    yield from table(['row', 'dtype'] + [OURS] + list(PEERS),
-                     [title(r) + [cell(r, name, both) for name in (OURS, ) + PEERS] for r in rows])
+    yield from table(['row', 'dtype', OURS] + list(PEERS), needs)
