@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+# cmake -DFROM=FOLDER -DTO=FOLDER -P link.cmake: every entry of FROM as a link in TO; links to nothing go.
+file(MAKE_DIRECTORY ${TO})
+file(GLOB stale LIST_DIRECTORIES true RELATIVE ${TO} ${TO}/*)
+foreach(name ${stale})
+  if(IS_SYMLINK ${TO}/${name} AND NOT EXISTS ${TO}/${name})
+    file(REMOVE ${TO}/${name})
+  endif()
+endforeach()
+file(GLOB entries LIST_DIRECTORIES true RELATIVE ${FROM} ${FROM}/*)
+list(REMOVE_ITEM entries __pycache__)
+foreach(name ${entries})
+  if(NOT EXISTS ${TO}/${name})
+    file(CREATE_LINK ${FROM}/${name} ${TO}/${name} SYMBOLIC)
+  endif()
+endforeach()
