@@ -5,26 +5,23 @@
  * BNSD; BSND tensors under "BNSD" are BSND where nothing else fits. Each warns; strict refuses
  * them. */
 #include <ctype.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "api/inputs.h"
 #include "base/error.h"
 #include "base/ints.h"
 #include "base/mutant.h"
+#include "base/text.h"
 
 enum { NAME_MAX_LETTERS = 16, NAMES_TEXT = 160 };
 
-static const char *join(const char *const *names, char *text, size_t size)
+static void join(const char *const *names, char *buffer, size_t size)
 {
-    size_t used = 0;
-    text[0] = '\0';
+    fattn_text text = {.buffer = buffer, .size = size};
     for (int i = 0; names[i]; i++) {
-        const int n = snprintf(text + used, size - used, "%s%s", i ? ", " : "", names[i]);
-        if (n < 0 || (size_t)n >= size - used) break;
-        used += (size_t)n;
+        if (i) text_put(&text, ", ");
+        text_put(&text, names[i]);
     }
-    return text;
 }
 
 static const char *find(const char *const *names, const char *name)
@@ -77,9 +74,11 @@ static void upper(char *out, const char *in)
 static void split(fattn_inputs *in, const char *name)
 {
     const char *behind = strchr(name, '_');
-    const int n = behind ? (int)(behind - name) : (int)strlen(name);
-    snprintf(in->letters, sizeof in->letters, "%.*s", n, name);
-    snprintf(in->out_letters, sizeof in->out_letters, "%.7s", behind ? behind + 1 : name);
+    fattn_text letters = {.buffer = in->letters, .size = sizeof in->letters};
+    fattn_text out_letters = {.buffer = in->out_letters, .size = sizeof in->out_letters};
+    text_put(&letters, name);
+    text_put(&out_letters, behind ? behind + 1 : name);
+    if (behind && (size_t)(behind - name) < sizeof in->letters) in->letters[behind - name] = '\0';
 }
 
 fattn_status inputs_layout(fattn_context *context, fattn_inputs *in, const char *layout,

@@ -19,6 +19,25 @@ void text_add(fattn_text *text, const char *format, ...)
     if (n > 0) text->length += (size_t)n;
 }
 
+void text_put(fattn_text *text, const char *part)
+{
+    for (; *part; part++, text->length++)
+        if (text->length + 1 < text->size) text->buffer[text->length] = *part;
+    if (text->size == 0) return;
+    text->buffer[text->length < text->size ? text->length : text->size - 1] = '\0';
+}
+
+void text_put_int(fattn_text *text, int64_t value)
+{
+    char digits[24], *first = digits + sizeof digits - 1;
+    uint64_t left = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    *first = '\0';
+    do *--first = (char)('0' + left % 10);
+    while (left /= 10);
+    if (value < 0) *--first = '-';
+    text_put(text, first);
+}
+
 void text_add_ints(fattn_text *text, const int64_t *values, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) text_add(text, "%s%lld", i ? "," : "", (long long)values[i]);

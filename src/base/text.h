@@ -17,6 +17,11 @@ typedef struct fattn_text {
 
 void text_add(fattn_text *text, const char *format, ...) FATTN_PRINTF(2, 3);
 
+/* The same without printf, for what every call does: a process that has libquadmath in it (NumPy's OpenBLAS
+ * brings it along) has a printf of a third of a microsecond. */
+void text_put(fattn_text *text, const char *part);
+void text_put_int(fattn_text *text, int64_t value);
+
 /* "1,3,6" */
 void text_add_ints(fattn_text *text, const int64_t *values, int64_t n);
 

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/ints.h"
 #include "base/mutant.h"
+#include "base/text.h"
 
 enum { SHAPE_TEXT = 224 }; /* "bf16[" + 8 extents of at most 20 characters and a comma + "]" */
 
@@ -192,17 +193,18 @@ fattn_status tensor_check(const fattn_tensor *tensor, const char *name, bool nee
             "%s: rank %d is outside 0..%d", name, (int)tensor->rank, FATTN_MAX_RANK);
     REQUIRE(fattn_dtype_size(tensor->dtype) > 0, FATTN_E_DTYPE, "%s: unknown dtype %d", name,
             (int)tensor->dtype);
-    char shape[SHAPE_TEXT];
-    tensor_print(tensor, shape, sizeof shape);
+    char shape[SHAPE_TEXT]; /* printed for a sentence only: this is on the path of every call */
     for (int i = 0; i < tensor->rank; i++)
         REQUIRE(tensor->shape[i] >= 0, FATTN_E_SHAPE, "%s: shape %s: extent %d is negative", name,
-                shape, i);
+                tensor_print(tensor, shape, sizeof shape), i);
     REQUIRE(count_fits(tensor), FATTN_E_SHAPE, "%s: shape %s has more bytes than 63 bits can count",
-            name, shape);
+            name, tensor_print(tensor, shape, sizeof shape));
     if (tensor_elements(tensor) == 0) return FATTN_OK;
     REQUIRE(span_fits(tensor), FATTN_E_SHAPE,
-            "%s: shape %s: its strides span more bytes than 63 bits can count", name, shape);
-    REQUIRE(tensor->data || !need_data, FATTN_E_ARG, "%s: shape %s, but data is NULL", name, shape);
+            "%s: shape %s: its strides span more bytes than 63 bits can count", name,
+            tensor_print(tensor, shape, sizeof shape));
+    REQUIRE(tensor->data || !need_data, FATTN_E_ARG, "%s: shape %s, but data is NULL", name,
+            tensor_print(tensor, shape, sizeof shape));
     return FATTN_OK;
 }
 
@@ -271,11 +273,13 @@ fattn_status tensor_check_output(const fattn_tensor *tensor, const char *name)
 const char *tensor_print(const fattn_tensor *tensor, char *buffer, size_t size)
 {
     const bool sane = tensor->rank >= 0 && tensor->rank <= FATTN_MAX_RANK;
-    int used = snprintf(buffer, size, "%s[", fattn_dtype_name(tensor->dtype));
-    for (int i = 0; sane && i < tensor->rank && used > 0 && (size_t)used < size; i++)
-        used += snprintf(buffer + used, size - (size_t)used, "%s%lld", i ? "," : "",
-                         (long long)tensor->shape[i]);
-    if (used > 0 && (size_t)used < size)
-        snprintf(buffer + used, size - (size_t)used, sane ? "]" : "?]");
+    fattn_text text = {.buffer = buffer, .size = size};
+    text_put(&text, fattn_dtype_name(tensor->dtype));
+    text_put(&text, "[");
+    for (int i = 0; sane && i < tensor->rank; i++) {
+        if (i) text_put(&text, ",");
+        text_put_int(&text, tensor->shape[i]);
+    }
+    text_put(&text, sane ? "]" : "?]");
     return buffer;
 }

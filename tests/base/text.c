@@ -25,6 +25,28 @@ static void test_cut_and_counted(void **state)
     assert_string_equal(buffer, "abc-1,9");
 }
 
+/* The pieces that do without printf say what printf says. */
+static void test_put(void **state)
+{
+    (void)state;
+    static const int64_t numbers[] = {0, 7, -10, INT64_MAX, INT64_MIN};
+    for (size_t room = 1; room < 80; room++) {
+        char by_put[80], by_printf[80];
+        fattn_text put = {.buffer = by_put, .size = room}, add = {.buffer = by_printf, .size = room};
+        memset(by_put, '#', sizeof by_put);
+        text_put(&put, "");
+        assert_string_equal(by_put, "");
+        for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+            text_put(&put, i ? "," : "[");
+            text_put_int(&put, numbers[i]);
+            text_add(&add, "%s%lld", i ? "," : "[", (long long)numbers[i]);
+        }
+        assert_int_equal(put.length, add.length);
+        assert_string_equal(by_put, by_printf);
+        assert_int_equal(by_put[room], '#');
+    }
+}
+
 static const char *of_double(double value)
 {
     static char buffer[64];
@@ -70,6 +92,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cut_and_counted),
+        cmocka_unit_test(test_put),
         cmocka_unit_test(test_numbers_read_back),
         cmocka_unit_test(test_the_point_is_a_point),
         cmocka_unit_test(test_json),
