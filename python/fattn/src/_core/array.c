@@ -52,7 +52,7 @@ PyObject *array_new(fattn_dtype dtype, int rank, const int64_t *shape)
     int64_t bytes = size;
     for (int i = 0; i < rank; i++)
         if (shape[i] < 0 || (shape[i] > 0 && bytes > INT64_MAX / 2 / shape[i]))
-            return errors_format(FATTN_E_SHAPE, "shape: extent %d is %lld", i, (long long)shape[i]);
+            return errors_at(ERRORS_FIELD("shape"), FATTN_E_SHAPE, "extent %d is %lld", i, (long long)shape[i]);
         else if (shape[i] > 0)
             bytes *= shape[i];
     array_object *a = make(&tensor);
@@ -62,7 +62,7 @@ PyObject *array_new(fattn_dtype dtype, int rank, const int64_t *shape)
     a->tensor.data = a->memory;
     if (a->memory) return (PyObject *)a;
     Py_DECREF((PyObject *)a);
-    return errors_format(FATTN_E_NOMEM, "out of memory: an array of %lld bytes", (long long)bytes);
+    return errors_at(NULL, FATTN_E_NOMEM, "out of memory: an array of %lld bytes", (long long)bytes);
 }
 
 PyObject *array_borrow(const fattn_tensor *tensor, PyObject *owner)

@@ -26,7 +26,7 @@ static PyObject *context_make(PyTypeObject *type, PyObject *args, PyObject *kwar
     if (pin != Py_None) options.pin_threads = PyObject_IsTrue(pin);
     if (PyErr_Occurred()) return NULL;
     if (warn != Py_None && !PyCallable_Check(warn))
-        return errors_kind("warn: %R cannot be called with (place, sentence)", warn);
+        return errors_at(ERRORS_FIELD("warn"), KIND_ERROR, "%R cannot be called with (place, sentence)", warn);
     options.warn = warnings_collect;
     context_object *self = (context_object *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
     if (!self) return NULL;
@@ -71,7 +71,7 @@ context_object *context_for(PyObject *given)
     if (given && given != Py_None) {
         if (Py_TYPE(given) == context_type || PyObject_IsInstance(given, (PyObject *)context_type) == 1)
             return (context_object *)Py_NewRef(given);
-        return (context_object *)errors_kind("context: %R is no fattn.Context", given);
+        return (context_object *)errors_at(ERRORS_FIELD("context"), KIND_ERROR, "%R is no fattn.Context", given);
     }
     PyObject *set = PyObject_CallNoArgs(current_get);
     if (set != Py_None) return (context_object *)set; /* NULL, too: with its exception */
@@ -134,7 +134,7 @@ static int set_generator_state(PyObject *self, PyObject *value, void *nothing)
 {
     (void)nothing;
     if (!value || !PyBytes_Check(value) || PyBytes_Size(value) != FATTN_GENERATOR_STATE) {
-        errors_kind("generator_state: %d bytes, as generator_state gave them", FATTN_GENERATOR_STATE);
+        errors_at(ERRORS_FIELD("generator_state"), KIND_ERROR, "%d bytes, as generator_state gave them", FATTN_GENERATOR_STATE);
         return -1;
     }
     uint8_t state[FATTN_GENERATOR_STATE];
@@ -173,7 +173,7 @@ static PyObject *set_default_context(PyObject *module, PyObject *context)
 {
     (void)module;
     if (context != Py_None && PyObject_IsInstance(context, (PyObject *)context_type) != 1)
-        return errors_kind("context: %R is no fattn.Context", context);
+        return errors_at(ERRORS_FIELD("context"), KIND_ERROR, "%R is no fattn.Context", context);
     PyObject *before = process_wide;
     process_wide = context == Py_None ? NULL : Py_NewRef(context);
     Py_XDECREF(before);

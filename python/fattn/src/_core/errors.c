@@ -51,29 +51,26 @@ PyObject *errors_raise(fattn_status status)
     return NULL;
 }
 
-static PyObject *raise_format(PyObject *type, const char *format, va_list args)
+static PyObject *place_text(const place *where)
 {
-    PyObject *text = PyUnicode_FromFormatV(format, args);
-    if (text) PyErr_SetObject(type, text);
+    if (!where) return PyUnicode_FromString("");
+    char index[16] = "";
+    if (where->index >= 0) PyOS_snprintf(index, sizeof index, "[%d]", where->index);
+    if (!where->operator) return PyUnicode_FromFormat("%s%s: ", where->field, index);
+    return PyUnicode_FromFormat("%s: %s%s: ", where->operator, where->field, index);
+}
+
+PyObject *errors_at(const place *where, int status, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    PyObject *sentence = PyUnicode_FromFormatV(format, args), *begin = place_text(where);
+    va_end(args);
+    PyObject *text = sentence && begin ? PyUnicode_Concat(begin, sentence) : NULL;
+    if (text) PyErr_SetObject(status == KIND_ERROR ? kind_error : classes[status], text);
+    Py_XDECREF(sentence);
+    Py_XDECREF(begin);
     Py_XDECREF(text);
-    return NULL;
-}
-
-PyObject *errors_format(fattn_status status, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    raise_format(classes[status], format, args);
-    va_end(args);
-    return NULL;
-}
-
-PyObject *errors_kind(const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    raise_format(kind_error, format, args);
-    va_end(args);
     return NULL;
 }
 
@@ -93,7 +90,7 @@ PyObject *errors_unknown_field(const char *op, PyObject *name, PyObject *names)
 
 static void put(char *to, size_t room, const char *text) { snprintf(to, room, "%s", text); }
 
-void warnings_collect(void *self, const char *place, const char *sentence)
+void warnings_collect(void *self, const char *id, const char *sentence)
 {
     (void)self;
     warning_list *list = collected;
@@ -103,7 +100,7 @@ void warnings_collect(void *self, const char *place, const char *sentence)
         list->count = 0;
     }
     if (list->count == WARNINGS_MAX) return;
-    put(list->at[list->count].place, WARNING_PLACE, place);
+    put(list->at[list->count].place, WARNING_PLACE, id);
     put(list->at[list->count].sentence, WARNING_SENTENCE, sentence);
     list->count++;
 }

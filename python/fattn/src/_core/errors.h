@@ -11,11 +11,21 @@ int errors_init(void);
 /* Sets the exception that goes with `status`, with the library's last sentence. Returns NULL. */
 PyObject *errors_raise(fattn_status status);
 
-/* The same with a sentence of our own, as PyErr_Format() understands it. */
-PyObject *errors_format(fattn_status status, const char *format, ...);
+/* What a sentence begins with: "fusion_attention: key: ", "attention_update: lse[3]: ", "dtype: ". Put into
+ * words only when something is wrong. */
+typedef struct place {
+    const char *operator, *field; /* operator NULL = the field alone */
+    int index;                    /* in a list; -1 = it is none */
+} place;
 
-/* An argument of the wrong Python type (E_ARG; also a TypeError). */
-PyObject *errors_kind(const char *format, ...);
+enum { KIND_ERROR = -1 }; /* in place of a status: an argument of the wrong Python type, E_ARG and TypeError */
+
+/* Raises the exception of `status` (or KIND_ERROR) with a sentence of ours, as PyErr_Format() understands
+ * it, behind the place, unless that is NULL. Returns NULL. */
+PyObject *errors_at(const place *where, int status, const char *format, ...);
+
+/* The same for a field outside any operator. */
+#define ERRORS_FIELD(name) (&(const place){.operator = NULL, .field = (name), .index = -1})
 
 /* Raise for a name that is not among `names`, with the nearest ones. */
 PyObject *errors_unknown_operator(PyObject *name, PyObject *names);
@@ -32,7 +42,7 @@ typedef struct warning_list {
 } warning_list;
 
 /* A context's warn function. */
-void warnings_collect(void *self, const char *place, const char *sentence);
+void warnings_collect(void *self, const char *id, const char *sentence);
 
 /* Behind a call, with the GIL held: says what was collected through `warn`, a
  * callable (place, sentence), or Python's warnings when it is NULL. -1 when that raised. */

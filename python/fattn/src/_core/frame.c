@@ -6,16 +6,21 @@
 
 #include "errors.h"
 
-enum { NAME_MAX_LENGTH = 128 };
+/* Where a sentence about a field, or about entry i of a list, begins. */
+#define AT(f, field_, i) (&(const place){.operator = (f)->op->name, .field = (field_)->name, .index = (i)})
+enum { WHOLE = -1 };
 
 void frame_init(frame *f, int number)
 {
     f->number = number;
     f->op = table_at(number);
     f->given = f->held = 0;
+    memset(f->outputs, 0, sizeof f->outputs);
     f->n_lists = f->n_ints = f->n_long_ints = f->n_texts = f->n_int_out = 0;
+    f->first_output = -1;
     f->op->args_init(f->args);
     for (int i = 0; i < f->op->n_fields; i++) {
+        if (f->op->fields[i].kind == FATTN_FIELD_TENSOR_OUT && f->first_output < 0) f->first_output = i;
         if (f->op->fields[i].kind != FATTN_FIELD_INT_OUT) continue;
         int64_t *out = &f->int_out[f->n_int_out++];
         *out = 0;
@@ -23,19 +28,12 @@ void frame_init(frame *f, int number)
     }
 }
 
-/* "fusion_attention: key", as the library's sentences begin. */
-static const char *full_name(const frame *f, const fattn_field *field, char *buffer)
-{
-    PyOS_snprintf(buffer, NAME_MAX_LENGTH, "%s: %s", f->op->name, field->name);
-    return buffer;
-}
-
 static int set_tensor(frame *f, int number, const fattn_field *field, PyObject *value)
 {
-    char name[NAME_MAX_LENGTH];
     held_tensor *held = &f->tensors[number];
-    if (tensor_take(held, value, field->kind != FATTN_FIELD_TENSOR_IN, full_name(f, field, name))) return -1;
+    if (tensor_take(held, value, field->kind != FATTN_FIELD_TENSOR_IN, AT(f, field, WHOLE))) return -1;
     f->held |= (uint64_t)1 << number;
+    if (field->kind == FATTN_FIELD_TENSOR_OUT) f->outputs[number - f->first_output] = Py_NewRef(value);
     const fattn_tensor *pointer = &held->tensor;
     memcpy(f->args + field->offset, &pointer, sizeof pointer);
     return 0;
@@ -43,9 +41,8 @@ static int set_tensor(frame *f, int number, const fattn_field *field, PyObject *
 
 static int set_tensors(frame *f, const fattn_field *field, PyObject *value)
 {
-    char name[NAME_MAX_LENGTH];
     if (tensor_is(value) || PyUnicode_Check(value)) {
-        errors_kind("%s: a list of arrays, not %R", full_name(f, field, name), (PyObject *)Py_TYPE(value));
+        errors_at(AT(f, field, WHOLE), KIND_ERROR, "a list of arrays, not %R", (PyObject *)Py_TYPE(value));
         return -1;
     }
     PyObject *items = PySequence_Tuple(value);
@@ -57,8 +54,8 @@ static int set_tensors(frame *f, const fattn_field *field, PyObject *value)
     if (bad) PyErr_NoMemory();
     Py_ssize_t taken = 0;
     while (taken < n && !bad) {
-        PyOS_snprintf(name, sizeof name, "%s: %s[%d]", f->op->name, field->name, (int)taken);
-        bad = tensor_take(&tensors[taken], PyTuple_GetItem(items, taken), false, name);
+        bad = tensor_take(&tensors[taken], PyTuple_GetItem(items, taken), false,
+                          AT(f, field, (int)taken));
         if (bad) break;
         pointers[taken] = &tensors[taken].tensor;
         taken++;
@@ -79,19 +76,19 @@ static int set_tensors(frame *f, const fattn_field *field, PyObject *value)
 }
 
 /* An int, or whatever has __index__: NumPy's scalars, arrays and tensors of one integer. */
-static int read_int(PyObject *value, int64_t *number, const char *name)
+static int read_int(PyObject *value, int64_t *number, const place *where)
 {
     PyObject *index = PyLong_Check(value) ? Py_NewRef(value) : PyNumber_Index(value);
     if (!index) {
         PyErr_Clear();
-        errors_kind("%s: an integer, not %R", name, value);
+        errors_at(where, KIND_ERROR, "an integer, not %R", value);
         return -1;
     }
     *number = PyLong_AsLongLong(index);
     Py_DECREF(index);
     if (*number == -1 && PyErr_Occurred()) {
         PyErr_Clear();
-        errors_format(FATTN_E_ARG, "%s: %R does not fit into 64 bits", name, value);
+        errors_at(where, FATTN_E_ARG, "%R does not fit into 64 bits", value);
         return -1;
     }
     return 0;
@@ -99,9 +96,8 @@ static int read_int(PyObject *value, int64_t *number, const char *name)
 
 static int set_int(frame *f, const fattn_field *field, PyObject *value)
 {
-    char name[NAME_MAX_LENGTH];
     int64_t number;
-    if (read_int(value, &number, full_name(f, field, name))) return -1;
+    if (read_int(value, &number, AT(f, field, WHOLE))) return -1;
     memcpy(f->args + field->offset, &number, sizeof number);
     return 0;
 }
@@ -110,9 +106,8 @@ static int set_float(frame *f, const fattn_field *field, PyObject *value)
 {
     const double number = PyFloat_AsDouble(value);
     if (number == -1.0 && PyErr_Occurred()) {
-        char name[NAME_MAX_LENGTH];
         PyErr_Clear();
-        errors_kind("%s: a number, not %R", full_name(f, field, name), value);
+        errors_at(AT(f, field, WHOLE), KIND_ERROR, "a number, not %R", value);
         return -1;
     }
     memcpy(f->args + field->offset, &number, sizeof number);
@@ -130,8 +125,7 @@ static int set_bool(frame *f, const fattn_field *field, PyObject *value)
         if (number == 0 || number == 1) truth = (int)number;
     } else if (!PyUnicode_Check(value) && tensor_is(value)) {
         held_tensor held;
-        char name[NAME_MAX_LENGTH];
-        if (tensor_take(&held, value, false, full_name(f, field, name)) == 0) {
+        if (tensor_take(&held, value, false, AT(f, field, WHOLE)) == 0) {
             if (held.tensor.rank == 0 && held.tensor.dtype == FATTN_BOOL)
                 truth = *(const uint8_t *)held.tensor.data != 0;
             tensor_drop(&held);
@@ -139,8 +133,7 @@ static int set_bool(frame *f, const fattn_field *field, PyObject *value)
     }
     PyErr_Clear();
     if (truth < 0) {
-        char name[NAME_MAX_LENGTH];
-        errors_kind("%s: True or False, not %R", full_name(f, field, name), value);
+        errors_at(AT(f, field, WHOLE), KIND_ERROR, "True or False, not %R", value);
         return -1;
     }
     const bool as_bool = truth;
@@ -153,9 +146,8 @@ static int set_string(frame *f, const fattn_field *field, PyObject *value)
     Py_ssize_t length = 0;
     const char *text = PyUnicode_Check(value) ? PyUnicode_AsUTF8AndSize(value, &length) : NULL;
     if (!text || strlen(text) != (size_t)length) {
-        char name[NAME_MAX_LENGTH];
         PyErr_Clear();
-        errors_kind("%s: a string, not %R", full_name(f, field, name), value);
+        errors_at(AT(f, field, WHOLE), KIND_ERROR, "a string, not %R", value);
         return -1;
     }
     f->texts[f->n_texts++] = Py_NewRef(value);
@@ -203,10 +195,8 @@ static int set_items(frame *f, const fattn_field *field, PyObject *value)
             if (room[i] != -1 || !PyErr_Occurred()) continue;
             PyErr_Clear();
         }
-        char name[NAME_MAX_LENGTH];
-        PyOS_snprintf(name, sizeof name, "%s: %s[%d]", f->op->name, field->name, (int)i);
         Py_INCREF(item);
-        const int bad = read_int(item, &room[i], name);
+        const int bad = read_int(item, &room[i], AT(f, field, (int)i));
         Py_DECREF(item);
         if (bad) return -1;
     }
@@ -238,10 +228,9 @@ static int copy_ints(const fattn_tensor *t, int64_t *room, int64_t n)
 /* Arrays whose elements are no type of ours, such as int16, are read item by item. */
 static int set_from_array(frame *f, const fattn_field *field, PyObject *value)
 {
-    char name[NAME_MAX_LENGTH];
     held_tensor held;
-    full_name(f, field, name);
-    if (tensor_take(&held, value, false, name)) {
+    const place *where = AT(f, field, WHOLE);
+    if (tensor_take(&held, value, false, where)) {
         if (!PyErr_ExceptionMatches(PyExc_TypeError)) return -1;
         PyErr_Clear();
         PyObject *items = PySequence_Tuple(value);
@@ -254,8 +243,8 @@ static int set_from_array(frame *f, const fattn_field *field, PyObject *value)
     int64_t *room = t->rank > 1 || (!t->data && n > 0) ? NULL : ints_room(f, n);
     const int bad = !room || copy_ints(t, room, n) ? -1 : 0;
     if (bad && !PyErr_Occurred())
-        errors_kind("%s: integers in one axis, not %s with %d axes", name, fattn_dtype_name(t->dtype),
-                    (int)t->rank);
+        errors_at(where, KIND_ERROR, "integers in one axis, not %s with %d axes", fattn_dtype_name(t->dtype),
+                  (int)t->rank);
     tensor_drop(&held);
     return bad ? bad : put_ints(f, field, room, n);
 }
@@ -264,17 +253,15 @@ static int set_ints(frame *f, const fattn_field *field, PyObject *value)
 {
     if (PyList_Check(value) || PyTuple_Check(value)) return set_items(f, field, value);
     if (PyLong_Check(value)) { /* one number is a list of one */
-        char name[NAME_MAX_LENGTH];
         int64_t *room = ints_room(f, 1);
-        if (!room || read_int(value, room, full_name(f, field, name))) return -1;
+        if (!room || read_int(value, room, AT(f, field, WHOLE))) return -1;
         return put_ints(f, field, room, 1);
     }
     if (tensor_is(value)) return set_from_array(f, field, value);
     PyObject *items = PyUnicode_Check(value) ? NULL : PySequence_Tuple(value);
     if (!items) {
-        char name[NAME_MAX_LENGTH];
         PyErr_Clear();
-        errors_kind("%s: a list of integers, not %R", full_name(f, field, name), value);
+        errors_at(AT(f, field, WHOLE), KIND_ERROR, "a list of integers, not %R", value);
         return -1;
     }
     const int bad = set_items(f, field, items);
@@ -284,13 +271,9 @@ static int set_ints(frame *f, const fattn_field *field, PyObject *value)
 
 /* ---- the call --------------------------------------------------------------------------------- */
 
-int frame_set(frame *f, int number, PyObject *value)
+static int set_field(frame *f, int number, PyObject *value)
 {
     const fattn_field *field = &f->op->fields[number];
-    if (f->given >> number & 1) {
-        errors_format(FATTN_E_ARG, "%s: %s is given twice, under two of its names", f->op->name, field->name);
-        return -1;
-    }
     f->given |= (uint64_t)1 << number;
     switch (field->kind) {
     case FATTN_FIELD_TENSOR_IN:
@@ -304,14 +287,15 @@ int frame_set(frame *f, int number, PyObject *value)
     case FATTN_FIELD_INTS: return set_ints(f, field, value);
     default: break;
     }
-    errors_format(FATTN_E_ARG, "%s: %s is a result, it comes back from the call", f->op->name, field->name);
+    errors_at(AT(f, field, WHOLE), FATTN_E_ARG, "a result; it comes back from the call");
     return -1;
 }
 
-int frame_fill(frame *f, PyObject *fields)
+static int fill(frame *f, PyObject *fields, bool missing_only)
 {
     if (!PyDict_Check(fields)) {
-        errors_kind("fields: a dict of arguments by name, not %R", (PyObject *)Py_TYPE(fields));
+        errors_at(ERRORS_FIELD("fields"), KIND_ERROR, "a dict of arguments by name, not %R",
+                  (PyObject *)Py_TYPE(fields));
         return -1;
     }
     PyObject *name, *value;
@@ -320,12 +304,78 @@ int frame_fill(frame *f, PyObject *fields)
         const int number = table_field(f->number, name);
         if (number < 0) return -1;
         if (value == Py_None) continue;
+        if (f->given >> number & 1) {
+            if (missing_only) continue;
+            errors_at(AT(f, &f->op->fields[number], WHOLE), FATTN_E_ARG, "given twice, under two of its names");
+            return -1;
+        }
         Py_INCREF(value); /* looking at it may run code that changes the dict */
-        const int bad = frame_set(f, number, value);
+        const int bad = set_field(f, number, value);
         Py_DECREF(value);
         if (bad) return -1;
     }
     return 0;
+}
+
+int frame_fill(frame *f, PyObject *fields) { return fill(f, fields, false); }
+int frame_fill_missing(frame *f, PyObject *fields) { return fill(f, fields, true); }
+
+int frame_allocate(frame *f, const fattn_tensor *shapes, PyObject *allocate)
+{
+    for (int i = 0; i < f->op->n_outputs; i++) {
+        if (f->outputs[i] || shapes[i].dtype == FATTN_DTYPE_NONE) continue;
+        PyObject *made = PyObject_CallFunction(allocate, "sN", fattn_dtype_name(shapes[i].dtype),
+                                               tensor_tuple(shapes[i].shape, shapes[i].rank));
+        const int bad = !made || set_field(f, f->first_output + i, made);
+        Py_XDECREF(made);
+        if (bad) return -1;
+    }
+    return 0;
+}
+
+void frame_fill_outputs(frame *f, const fattn_tensor *shapes)
+{
+    for (int i = 0; i < f->op->n_outputs; i++)
+        if (f->outputs[i]) return;
+    for (int i = 0; i < f->op->n_outputs; i++) {
+        if (shapes[i].dtype == FATTN_DTYPE_NONE) continue;
+        held_tensor *held = &f->tensors[f->first_output + i]; /* keeps nothing: not in `held` */
+        held->tensor = shapes[i];
+        const fattn_tensor *pointer = &held->tensor;
+        memcpy(f->args + f->op->fields[f->first_output + i].offset, &pointer, sizeof pointer);
+    }
+}
+
+/* A new reference; NULL without an exception for fields that are tensors. */
+static PyObject *value_of(const frame *f, const fattn_field *field)
+{
+    const void *at = f->args + field->offset;
+    switch (field->kind) {
+    case FATTN_FIELD_INT: return PyLong_FromLongLong(*(const int64_t *)at);
+    case FATTN_FIELD_FLOAT: return PyFloat_FromDouble(*(const double *)at);
+    case FATTN_FIELD_BOOL: return PyBool_FromLong(*(const bool *)at);
+    case FATTN_FIELD_STRING: {
+        const char *text = *(const char *const *)at;
+        return text ? PyUnicode_FromString(text) : Py_NewRef(Py_None);
+    }
+    case FATTN_FIELD_INTS: {
+        const fattn_int_array *list = at;
+        return list->data ? tensor_tuple(list->data, (int)list->count) : Py_NewRef(Py_None);
+    }
+    default: return NULL;
+    }
+}
+
+PyObject *frame_values(const frame *f)
+{
+    PyObject *values = PyDict_New();
+    for (int i = 0; values && i < f->op->n_fields; i++) {
+        PyObject *value = value_of(f, &f->op->fields[i]);
+        if (value ? PyDict_SetItemString(values, f->op->fields[i].name, value) : !!PyErr_Occurred())
+            Py_CLEAR(values);
+        Py_XDECREF(value);
+    }
+    return values;
 }
 
 void frame_drop(frame *f)
@@ -339,6 +389,20 @@ void frame_drop(frame *f)
     }
     for (int i = 0; i < f->n_long_ints; i++) PyMem_Free(f->long_ints[i]);
     for (int i = 0; i < f->n_texts; i++) Py_DECREF(f->texts[i]);
+    for (int i = 0; i < OUTPUTS_MAX; i++) Py_XDECREF(f->outputs[i]);
 }
 
 PyObject *frame_int_out(const frame *f) { return tensor_tuple(f->int_out, f->n_int_out); }
+
+PyObject *frame_results(const frame *f)
+{
+    const int n = f->op->n_outputs;
+    PyObject *results = PyTuple_New(n + f->n_int_out);
+    for (int i = 0; results && i < n + f->n_int_out; i++) {
+        PyObject *one = i >= n          ? PyLong_FromLongLong(f->int_out[i - n])
+                        : f->outputs[i] ? Py_NewRef(f->outputs[i])
+                                        : Py_NewRef(Py_None);
+        if (!one || PyTuple_SetItem(results, i, one)) Py_CLEAR(results);
+    }
+    return results;
+}

@@ -5,6 +5,10 @@
 #include "context.h"
 #include "core.h"
 #include "errors.h"
+#include "info.h"
+#include "kv_cache.h"
+#include "plan.h"
+#include "quantize.h"
 #include "table.h"
 #include "view.h"
 
@@ -26,7 +30,8 @@ PyMODINIT_FUNC PyInit__core(void)
     PyObject *module = PyModule_Create(&definition);
     if (!module) return NULL;
     if (errors_init() || table_init() || array_init(module) || view_init(module) || context_init(module) ||
-        call_init(module) || PyModule_AddStringConstant(module, "version", fattn_version())) {
+        call_init(module) || plan_init(module) || kv_cache_init(module) || quantize_init(module) ||
+        info_init(module) || PyModule_AddStringConstant(module, "version", fattn_version())) {
         Py_DECREF(module);
         return NULL;
     }

@@ -6,7 +6,6 @@
 
 #include "array.h"
 #include "dlpack.h"
-#include "errors.h"
 #include "view.h"
 
 /* How the memory of objects of a type is found. */
@@ -143,58 +142,58 @@ fattn_dtype tensor_dtype_from(PyObject *object)
         PyErr_Clear();
     }
     if (dtype == FATTN_DTYPE_NONE)
-        errors_format(FATTN_E_DTYPE,
-                      "dtype: %R is not an element type; there are f64 f32 f16 bf16 i64 i32 i8 u8 bool "
-                      "i4 e4m3 e5m2 e2m1 e1m2 e8m0",
-                      object);
+        errors_at(ERRORS_FIELD("dtype"), FATTN_E_DTYPE,
+                  "%R is not an element type; there are f64 f32 f16 bf16 i64 i32 i8 u8 bool "
+                  "i4 e4m3 e5m2 e2m1 e1m2 e8m0",
+                  object);
     return dtype;
 }
 
 /* Gives the tensor its element type: the container's own, or `as` where its size fits. */
-static int name_elements(fattn_tensor *tensor, const container *c, fattn_dtype as, const char *name)
+static int name_elements(fattn_tensor *tensor, const container *c, fattn_dtype as, const place *where)
 {
     if (as != FATTN_DTYPE_NONE && (int64_t)fattn_dtype_size(as) != c->size) {
-        errors_format(FATTN_E_DTYPE, "%s: %s cannot be seen as %s, whose containers have %d bytes",
-                      name, c->text, fattn_dtype_name(as), (int)fattn_dtype_size(as));
+        errors_at(where, FATTN_E_DTYPE, "%s cannot be seen as %s, whose containers have %d bytes",
+                      c->text, fattn_dtype_name(as), (int)fattn_dtype_size(as));
         return -1;
     }
     tensor->dtype = as != FATTN_DTYPE_NONE ? as : c->dtype;
     if (tensor->dtype != FATTN_DTYPE_NONE) return 0;
-    errors_format(FATTN_E_DTYPE, "%s: %s is no element type of fattn%s", name, c->text,
+    errors_at(where, FATTN_E_DTYPE, "%s is no element type of fattn%s", c->text,
                   c->size == 2 ? "; bfloat16 in 16-bit integers is passed as fattn.bf16(array)"
                                : "; fattn.view(array, dtype) names what the containers hold");
     return -1;
 }
 
-static int check_alignment(const fattn_tensor *tensor, const char *name)
+static int check_alignment(const fattn_tensor *tensor, const place *where)
 {
     const size_t size = fattn_dtype_size(tensor->dtype);
     if ((uintptr_t)tensor->data % size == 0) return 0;
-    errors_format(FATTN_E_ARG,
-                  "%s: its memory is not aligned to the %d bytes of an element; "
+    errors_at(where, FATTN_E_ARG,
+                  "its memory is not aligned to the %d bytes of an element; "
                   "numpy.require(array, requirements='A') makes a copy that is",
-                  name, (int)size);
+                  (int)size);
     return -1;
 }
 
-static int too_many_axes(long rank, const char *name)
+static int too_many_axes(long rank, const place *where)
 {
-    errors_format(FATTN_E_SHAPE, "%s: %ld axes; an array has at most %d", name, rank, FATTN_MAX_RANK);
+    errors_at(where, FATTN_E_SHAPE, "%ld axes; an array has at most %d", rank, FATTN_MAX_RANK);
     return -1;
 }
 
 /* ---- producers -------------------------------------------------------------------------------- */
 
-static int read_dlpack(held_tensor *held, const dlpack_tensor *t, fattn_dtype as, const char *name)
+static int read_dlpack(held_tensor *held, const dlpack_tensor *t, fattn_dtype as, const place *where)
 {
     const int device = t->device.type;
     if (device != DLPACK_CPU && device != DLPACK_EXT && device != DLPACK_CUDA_HOST &&
         device != DLPACK_ROCM_HOST) {
-        errors_format(FATTN_E_ARG, "%s: it lies on a device (DLPack device type %d); move it to the host",
-                      name, device);
+        errors_at(where, FATTN_E_ARG, "it lies on a device (DLPack device type %d); move it to the host",
+                      device);
         return -1;
     }
-    if (t->rank < 0 || t->rank > FATTN_MAX_RANK) return too_many_axes(t->rank, name);
+    if (t->rank < 0 || t->rank > FATTN_MAX_RANK) return too_many_axes(t->rank, where);
     fattn_tensor *tensor = &held->tensor;
     tensor->data = t->data ? (char *)t->data + t->byte_offset : NULL;
     tensor->rank = t->rank;
@@ -205,46 +204,46 @@ static int read_dlpack(held_tensor *held, const dlpack_tensor *t, fattn_dtype as
         dense *= t->shape[i];
     }
     const container c = from_dlpack_dtype(t->dtype);
-    if (name_elements(tensor, &c, as, name)) return -1;
-    return check_alignment(tensor, name);
+    if (name_elements(tensor, &c, as, where)) return -1;
+    return check_alignment(tensor, where);
 }
 
 static int take_exchange(held_tensor *held, PyObject *object, const known_type *known, fattn_dtype as,
-                         const char *name)
+                         const place *where)
 {
     dlpack_tensor t;
     if (known->exchange->describe(object, &t)) return -1;
-    if (read_dlpack(held, &t, as, name)) return -1;
+    if (read_dlpack(held, &t, as, where)) return -1;
     held->owner = Py_NewRef(object);
     return 0;
 }
 
-static int read_buffer(held_tensor *held, fattn_dtype as, const char *name)
+static int read_buffer(held_tensor *held, fattn_dtype as, const place *where)
 {
     const Py_buffer *b = &held->buffer;
-    if (b->ndim > FATTN_MAX_RANK) return too_many_axes(b->ndim, name);
+    if (b->ndim > FATTN_MAX_RANK) return too_many_axes(b->ndim, where);
     const container c = from_format(b->format, b->itemsize);
     fattn_tensor *tensor = &held->tensor;
-    if (name_elements(tensor, &c, as, name)) return -1;
+    if (name_elements(tensor, &c, as, where)) return -1;
     tensor->data = b->buf;
     tensor->rank = b->ndim;
     for (int i = 0; i < b->ndim; i++) {
         tensor->shape[i] = b->shape[i];
         if (b->strides[i] % b->itemsize != 0 && b->shape[i] > 1) {
-            errors_format(FATTN_E_SHAPE,
-                          "%s: axis %d has a stride of %zd bytes, no multiple of the element's %zd; "
+            errors_at(where, FATTN_E_SHAPE,
+                          "axis %d has a stride of %zd bytes, no multiple of the element's %zd; "
                           "make a contiguous copy",
-                          name, i, b->strides[i], b->itemsize);
+                          i, b->strides[i], b->itemsize);
             return -1;
         }
         tensor->strides[i] = b->strides[i] / b->itemsize;
     }
-    return check_alignment(tensor, name);
+    return check_alignment(tensor, where);
 }
 
 /* NumPy refuses a buffer of dtypes that it does not know, such as those of ml_dtypes: seen as integers of
  * the same size it has one, and the dtype's name says what they hold. */
-static int take_named_dtype(held_tensor *held, PyObject *object, int flags, fattn_dtype as, const char *name)
+static int take_named_dtype(held_tensor *held, PyObject *object, int flags, fattn_dtype as, const place *where)
 {
     PyObject *dtype = PyObject_GetAttrString(object, "dtype");
     PyObject *text = dtype ? PyObject_GetAttrString(dtype, "name") : NULL;
@@ -254,16 +253,16 @@ static int take_named_dtype(held_tensor *held, PyObject *object, int flags, fatt
     if (named == FATTN_I4 || named == FATTN_E2M1) named = FATTN_DTYPE_NONE; /* theirs are not packed */
     if (named == FATTN_DTYPE_NONE) {
         if (dtype)
-            errors_format(FATTN_E_DTYPE,
-                          "%s: dtype %S is no element type of fattn; 4-bit types are passed packed: "
+            errors_at(where, FATTN_E_DTYPE,
+                          "dtype %S is no element type of fattn; 4-bit types are passed packed: "
                           "fattn.view(array, 'i4') of int32, 'e2m1' of uint8",
-                          name, dtype);
+                          dtype);
         else
-            errors_kind("%s: %R has no buffer to read", name, (PyObject *)Py_TYPE(object));
+            errors_at(where, KIND_ERROR, "%R has no buffer to read", (PyObject *)Py_TYPE(object));
     } else {
         PyObject *plain = PyObject_CallMethod(object, "view", "s", fattn_dtype_size(named) == 2 ? "u2" : "u1");
         if (plain && PyObject_GetBuffer(plain, &held->buffer, flags) == 0) {
-            bad = read_buffer(held, as != FATTN_DTYPE_NONE ? as : named, name);
+            bad = read_buffer(held, as != FATTN_DTYPE_NONE ? as : named, where);
             if (bad) PyBuffer_Release(&held->buffer);
         }
         Py_XDECREF(plain);
@@ -273,11 +272,11 @@ static int take_named_dtype(held_tensor *held, PyObject *object, int flags, fatt
     return bad;
 }
 
-static int take_buffer(held_tensor *held, PyObject *object, bool writable, fattn_dtype as, const char *name)
+static int take_buffer(held_tensor *held, PyObject *object, bool writable, fattn_dtype as, const place *where)
 {
     const int flags = PyBUF_STRIDES | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0);
     if (PyObject_GetBuffer(object, &held->buffer, flags) == 0) {
-        if (read_buffer(held, as, name) == 0) return 0;
+        if (read_buffer(held, as, where) == 0) return 0;
         PyBuffer_Release(&held->buffer);
         return -1;
     }
@@ -286,12 +285,12 @@ static int take_buffer(held_tensor *held, PyObject *object, bool writable, fattn
         Py_buffer probe;
         if (PyObject_GetBuffer(object, &probe, flags & ~PyBUF_WRITABLE) == 0) {
             PyBuffer_Release(&probe);
-            errors_format(FATTN_E_ARG, "%s: the array is read-only, and this is an output", name);
+            errors_at(where, FATTN_E_ARG, "the array is read-only, and this is an output");
             return -1;
         }
         PyErr_Clear();
     }
-    return take_named_dtype(held, object, flags, as, name);
+    return take_named_dtype(held, object, flags, as, where);
 }
 
 /* object.__dlpack__(), in the newest form that it knows. */
@@ -312,7 +311,7 @@ static PyObject *dlpack_capsule(PyObject *object)
 }
 
 /* The capsule stays unconsumed and is held for the call: its own destructor gives the memory back. */
-static int take_dlpack(held_tensor *held, PyObject *object, bool writable, fattn_dtype as, const char *name)
+static int take_dlpack(held_tensor *held, PyObject *object, bool writable, fattn_dtype as, const place *where)
 {
     PyObject *capsule = dlpack_capsule(object);
     if (!capsule) return -1;
@@ -330,12 +329,12 @@ static int take_dlpack(held_tensor *held, PyObject *object, bool writable, fattn
     }
     int bad = -1;
     if (!t)
-        errors_kind("%s: %R gives no DLPack capsule of version %d", name, (PyObject *)Py_TYPE(object),
+        errors_at(where, KIND_ERROR, "%R gives no DLPack capsule of version %d", (PyObject *)Py_TYPE(object),
                     DLPACK_MAJOR);
     else if (writable && read_only)
-        errors_format(FATTN_E_ARG, "%s: the array is read-only, and this is an output", name);
+        errors_at(where, FATTN_E_ARG, "the array is read-only, and this is an output");
     else
-        bad = read_dlpack(held, t, as, name);
+        bad = read_dlpack(held, t, as, where);
     if (bad)
         Py_DECREF(capsule);
     else
@@ -348,7 +347,7 @@ int tensor_shape_from(fattn_tensor *tensor, PyObject *shape)
     PyObject *tuple = PySequence_Tuple(shape);
     if (!tuple) return -1;
     const Py_ssize_t rank = PyTuple_Size(tuple);
-    int bad = rank > FATTN_MAX_RANK ? too_many_axes((long)rank, "shape") : 0;
+    int bad = rank > FATTN_MAX_RANK ? too_many_axes((long)rank, ERRORS_FIELD("shape")) : 0;
     int64_t extents[FATTN_MAX_RANK] = {0};
     for (Py_ssize_t i = 0; i < rank && !bad; i++) {
         PyObject *number = PyNumber_Index(PyTuple_GetItem(tuple, i));
@@ -417,16 +416,16 @@ static known_type know(PyObject *object)
 
 bool tensor_is(PyObject *object) { return know(object).producer != PRODUCER_NONE; }
 
-static int take_as(held_tensor *held, PyObject *object, bool writable, fattn_dtype as, const char *name)
+static int take_as(held_tensor *held, PyObject *object, bool writable, fattn_dtype as, const place *where)
 {
     const known_type known = know(object);
     switch (known.producer) {
-    case PRODUCER_EXCHANGE: return take_exchange(held, object, &known, as, name);
-    case PRODUCER_BUFFER: return take_buffer(held, object, writable, as, name);
-    case PRODUCER_DLPACK: return take_dlpack(held, object, writable, as, name);
+    case PRODUCER_EXCHANGE: return take_exchange(held, object, &known, as, where);
+    case PRODUCER_BUFFER: return take_buffer(held, object, writable, as, where);
+    case PRODUCER_DLPACK: return take_dlpack(held, object, writable, as, where);
     case PRODUCER_VIEW: {
         const view_object *view = (const view_object *)object;
-        return take_as(held, view->array, writable, as != FATTN_DTYPE_NONE ? as : view->dtype, name);
+        return take_as(held, view->array, writable, as != FATTN_DTYPE_NONE ? as : view->dtype, where);
     }
     case PRODUCER_SPEC:
         held->tensor = ((const spec_object *)object)->tensor;
@@ -437,16 +436,16 @@ static int take_as(held_tensor *held, PyObject *object, bool writable, fattn_dty
         held->owner = Py_NewRef(object);
         return 0;
     default:
-        errors_kind("%s: %R is no array: neither a buffer nor __dlpack__", name, (PyObject *)Py_TYPE(object));
+        errors_at(where, KIND_ERROR, "%R is no array: neither a buffer nor __dlpack__", (PyObject *)Py_TYPE(object));
         return -1;
     }
 }
 
-int tensor_take(held_tensor *held, PyObject *object, bool writable, const char *name)
+int tensor_take(held_tensor *held, PyObject *object, bool writable, const place *where)
 {
     held->owner = NULL;
     held->buffer.obj = NULL;
-    return take_as(held, object, writable, FATTN_DTYPE_NONE, name);
+    return take_as(held, object, writable, FATTN_DTYPE_NONE, where);
 }
 
 void tensor_drop(held_tensor *held)

@@ -9,6 +9,7 @@
 #define FATTN_CORE_TENSOR_H
 
 #include "core.h"
+#include "errors.h"
 
 typedef struct held_tensor {
     fattn_tensor tensor;
@@ -16,9 +17,8 @@ typedef struct held_tensor {
     Py_buffer buffer; /* likewise; its obj is NULL where there is none */
 } held_tensor;
 
-/* Fills *held; `name` ("sparse_mode", "fusion_attention: key") begins the sentence of an error.
- * 0, or -1 with an exception; then there is nothing to drop. */
-int tensor_take(held_tensor *held, PyObject *object, bool writable, const char *name);
+/* Fills *held. 0, or -1 with an exception; then there is nothing to drop. */
+int tensor_take(held_tensor *held, PyObject *object, bool writable, const place *where);
 void tensor_drop(held_tensor *held);
 
 /* Does the object's type look like an array's? Numbers, strings and lists do not. */

@@ -29,13 +29,13 @@ static PyObject *view_make(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     const fattn_dtype dtype = tensor_dtype_from(named);
     if (dtype == FATTN_DTYPE_NONE) return NULL;
     if (Py_TYPE(array) == view_type) array = ((view_object *)array)->array; /* the last name counts */
-    if (!tensor_is(array)) return errors_kind("array: %R is no array", (PyObject *)Py_TYPE(array));
+    if (!tensor_is(array)) return errors_at(ERRORS_FIELD("array"), KIND_ERROR, "%R is no array", (PyObject *)Py_TYPE(array));
     view_object *view = (view_object *)new_object(type);
     if (!view) return NULL;
     view->array = Py_NewRef(array);
     view->dtype = dtype;
     held_tensor held; /* does the size of the containers fit? */
-    if (tensor_take(&held, (PyObject *)view, false, "view"))
+    if (tensor_take(&held, (PyObject *)view, false, ERRORS_FIELD("view")))
         Py_CLEAR(view);
     else
         tensor_drop(&held);
@@ -78,7 +78,7 @@ static PyObject *view_shape(PyObject *self, void *nothing)
 {
     (void)nothing;
     held_tensor held;
-    if (tensor_take(&held, self, false, "view")) return NULL;
+    if (tensor_take(&held, self, false, ERRORS_FIELD("view"))) return NULL;
     PyObject *shape = tensor_tuple(held.tensor.shape, held.tensor.rank);
     tensor_drop(&held);
     return shape;
@@ -102,7 +102,7 @@ static PyObject *spec_make(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (strides && strides != Py_None) {
         if (tensor_shape_from(&steps, strides)) return NULL;
         if (steps.rank != tensor.rank)
-            return errors_format(FATTN_E_SHAPE, "strides: %d of them for %d axes", (int)steps.rank, (int)tensor.rank);
+            return errors_at(ERRORS_FIELD("strides"), FATTN_E_SHAPE, "%d of them for %d axes", (int)steps.rank, (int)tensor.rank);
         for (int i = 0; i < tensor.rank; i++) tensor.strides[i] = steps.shape[i];
     }
     spec_object *spec = (spec_object *)new_object(type);

@@ -1,7 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""fattn: the attention operators of the Ascend NPU on any CPU."""
+"""fattn: the attention operators of the Ascend NPU on any CPU, for NumPy, torch and whatever speaks DLPack.
+
+    import fattn
+    out, *_ = fattn.fusion_attention(q, k, v, input_layout='BNSD', scale=0.125, sparse_mode=3)
+
+Results have the kind of what came in. Importing this neither imports torch nor NumPy.
+"""
 from . import _core
+from ._core import Array
+from .arrays import bf16, spec, view
+from .context import Context, current_context, seed, set_default_context, strict
 from .errors import (ArgumentError, BackendError, Busy, DtypeError, Error, KindError, OutOfMemory, ShapeError,
                      Unsupported, Warning)
+from .info import capabilities, estimate_memory, explain, shapes, verify
+from .kv_cache import KVCache
+from .operators import OPERATORS
+from .plan import Plan, plan
+from .quantize import Calibration, quantize_kv, quantize_kv_by, quantize_mode
 
 __version__ = _core.version
+
+
+def __getattr__(name):
+    """The operators, made from the library's table when they are first asked for."""
+    if name not in OPERATORS:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    from . import operators
+    function = globals()[name] = getattr(operators, name)
+    return function
+
+
+def __dir__():
+    return sorted({*globals(), *OPERATORS})
