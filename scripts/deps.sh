@@ -5,11 +5,15 @@
 #                      it, elsewhere ends with that line. What is only optional never stops a build.
 set -eu
 packages='gcc g++ cmake make pkg-config libc6-dev libcmocka-dev libjansson-dev libzip-dev libopenblas-dev
-bible-kjv python3-venv'
+bible-kjv python3-venv python3-dev'
 line=$(echo apt-get update '&&' apt-get install -y --no-install-recommends $packages)
 cc=${CC:-cc}
 
 has_command() { command -v "$1" >/dev/null 2>&1; }
+has_python_header() { # of the python3 that is found here, 3.11 or later
+    python3 -c 'import os, sys, sysconfig
+sys.exit(sys.version_info < (3, 11) or not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/dev/null
+}
 has_header() { printf '#include <%s>\n' "$1" | $cc -E - >/dev/null 2>&1; }
 
 cmake_new_enough() { # 3.25
@@ -32,6 +36,7 @@ look() { # sets required, optional: what is missing, in words
         has_command c++ || required="$required, a C++ compiler"
         has_command pkg-config || required="$required, pkg-config"
         python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || optional="$optional, python3 with venv"
+        has_python_header || optional="$optional, Python.h of Python 3.11 or later (python3-dev)"
     fi
     required=${required#, } optional=${optional#, }
 }
