@@ -227,16 +227,18 @@ static int read_buffer(held_tensor *held, fattn_dtype as, const place *where)
     if (name_elements(tensor, &c, as, where)) return -1;
     tensor->data = b->buf;
     tensor->rank = b->ndim;
-    for (int i = 0; i < b->ndim; i++) {
-        tensor->shape[i] = b->shape[i];
-        if (b->strides[i] % b->itemsize != 0 && b->shape[i] > 1) {
+    int64_t dense = 1;
+    for (int i = b->ndim - 1; i >= 0; i--) { /* ctypes tells no strides though asked for them */
+        tensor->shape[i] = b->shape ? b->shape[i] : b->len / b->itemsize;
+        tensor->strides[i] = b->strides ? b->strides[i] / b->itemsize : dense;
+        dense *= tensor->shape[i];
+        if (b->strides && b->strides[i] % b->itemsize != 0 && b->shape[i] > 1) {
             errors_at(where, FATTN_E_SHAPE,
                           "axis %d has a stride of %zd bytes, no multiple of the element's %zd; "
                           "make a contiguous copy",
                           i, b->strides[i], b->itemsize);
             return -1;
         }
-        tensor->strides[i] = b->strides[i] / b->itemsize;
     }
     return check_alignment(tensor, where);
 }

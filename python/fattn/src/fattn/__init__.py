@@ -21,14 +21,24 @@ from .quantize import Calibration, quantize_kv, quantize_kv_by, quantize_mode
 __version__ = _core.version
 
 
+# Helpers of services and scripts, imported when they are first asked for.
+_HELPERS = {'available': 'choice', 'choose': 'choice', 'config': 'choice', 'template': 'choice', 'Monitor': 'monitor',
+            'Robust': 'robust'}
+
+
 def __getattr__(name):
-    """The operators, made from the library's table when they are first asked for."""
-    if name not in OPERATORS:
+    """The operators, made from the library's table when they are first asked for, and the helpers."""
+    if name in _HELPERS:
+        from importlib import import_module
+        found = getattr(import_module('.' + _HELPERS[name], __name__), name)
+    elif name in OPERATORS:
+        from . import operators
+        found = getattr(operators, name)
+    else:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    from . import operators
-    function = globals()[name] = getattr(operators, name)
-    return function
+    globals()[name] = found
+    return found
 
 
 def __dir__():
-    return sorted({*globals(), *OPERATORS})
+    return sorted({*globals(), *OPERATORS, *_HELPERS})

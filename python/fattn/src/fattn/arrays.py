@@ -114,7 +114,7 @@ def _importer(array):
 
 
 def kind_of(array: Any) -> _Kind:
-    """The kind of an array that a call understands. Raises KindError for anything else."""
+    """The kind of an array. Of what is none, too: the call itself refuses that, and can say for what argument."""
     tagged = isinstance(array, View)
     if tagged:
         array = array.array
@@ -132,7 +132,7 @@ def kind_of(array: Any) -> _Kind:
     try:
         memoryview(array)
     except TypeError:
-        raise KindError(f'{type(array)} is no array: neither a buffer nor __dlpack__') from None
+        return _Kind()
     return _Buffer()
 
 
