@@ -5,7 +5,7 @@
 # Run from the repository root.
 set -eu
 export LC_ALL=C.UTF-8
-folders='src|include|tests|docs|cmake|tools|io|scripts|data|bench|examples|\.ci'
+folders='python|src|include|tests|docs|cmake|tools|io|scripts|data|bench|examples|\.ci'
 bad=0
 n=0
 complain() {
