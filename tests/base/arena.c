@@ -62,7 +62,7 @@ static void test_spare(void **state)
     enum { SMALL = 1 << 12, MIDDLE = 1 << 17, LARGER = 1 << 18, HUGE = 1 << 22 };
     counter c = {0};
     const fattn_allocator allocator = {&c, count_alloc, count_free};
-    fattn_spare spare = {0};
+    fattn_spare spare = {NULL};
     fattn_arena arena = {.allocator = &allocator, .spare = &spare};
 
     void *const first = arena_alloc(&arena, MIDDLE, 1);
