@@ -41,12 +41,13 @@ static int set_tensor(frame *f, int number, const fattn_field *field, PyObject *
 
 static int set_tensors(frame *f, const fattn_field *field, PyObject *value)
 {
-    if (tensor_is(value) || PyUnicode_Check(value)) {
+    PyObject *items = tensor_is(value) || PyUnicode_Check(value) ? NULL : PySequence_Tuple(value);
+    if (!items) {
+        if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_TypeError)) return -1;
+        PyErr_Clear();
         errors_at(AT(f, field, WHOLE), KIND_ERROR, "a list of arrays, not %R", (PyObject *)Py_TYPE(value));
         return -1;
     }
-    PyObject *items = PySequence_Tuple(value);
-    if (!items) return -1;
     const Py_ssize_t n = PyTuple_Size(items);
     held_tensor *tensors = PyMem_Malloc((size_t)n * sizeof *tensors + 1);
     const fattn_tensor **pointers = PyMem_Malloc((size_t)n * sizeof *pointers + 1);
@@ -257,9 +258,11 @@ static int set_ints(frame *f, const fattn_field *field, PyObject *value)
         if (!room || read_int(value, room, AT(f, field, WHOLE))) return -1;
         return put_ints(f, field, room, 1);
     }
-    if (tensor_is(value)) return set_from_array(f, field, value);
-    PyObject *items = PyUnicode_Check(value) ? NULL : PySequence_Tuple(value);
+    const bool text = PyUnicode_Check(value) || PyBytes_Check(value); /* a buffer and a sequence, but no list */
+    if (!text && tensor_is(value)) return set_from_array(f, field, value);
+    PyObject *items = text ? NULL : PySequence_Tuple(value);
     if (!items) {
+        if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_TypeError)) return -1;
         PyErr_Clear();
         errors_at(AT(f, field, WHOLE), KIND_ERROR, "a list of integers, not %R", value);
         return -1;
@@ -344,6 +347,11 @@ void frame_fill_outputs(frame *f, const fattn_tensor *shapes)
         const fattn_tensor *pointer = &held->tensor;
         memcpy(f->args + f->op->fields[f->first_output + i].offset, &pointer, sizeof pointer);
     }
+}
+
+bool frame_has_output(const frame *f, int i)
+{
+    return *(const fattn_tensor *const *)(f->args + f->op->fields[f->first_output + i].offset) != NULL;
 }
 
 /* A new reference; NULL without an exception for fields that are tensors. */

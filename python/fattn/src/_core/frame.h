@@ -56,6 +56,7 @@ int frame_allocate(frame *f, const fattn_tensor *shapes, PyObject *allocate);
 
 /* Before a plan is made: where no output is given, a shape without memory stands for each. */
 void frame_fill_outputs(frame *f, const fattn_tensor *shapes);
+bool frame_has_output(const frame *f, int i);
 
 /* Field by name: values other than tensors, as the frame holds them now. */
 PyObject *frame_values(const frame *f);

@@ -39,6 +39,8 @@ static int make(plan_object *self, frame *f, PyObject *fields)
     fattn_status status = f->op->shapes(self->context->context, f->args, self->outputs);
     if (context_settle(self->context, status)) return -1;
     frame_fill_outputs(f, self->outputs);
+    for (int i = 0; i < f->op->n_outputs; i++)
+        if (!frame_has_output(f, i)) self->outputs[i].dtype = FATTN_DTYPE_NONE; /* of no run, then */
     Py_BEGIN_ALLOW_THREADS
     status = f->op->plan(self->context->context, f->args, &self->plan);
     Py_END_ALLOW_THREADS

@@ -63,7 +63,7 @@ class Operator:
                 continue
             if field['kind'] in _ARRAYS:
                 return value
-            if field['kind'] == 'tensors_in' and len(value):
+            if field['kind'] == 'tensors_in' and isinstance(value, (list, tuple)) and value:
                 return value[0]
         return None
 
