@@ -123,9 +123,10 @@ int line_fill_index(const char *name)
 /* 1 with probability density. */
 static void fill_random(const fattn_tensor *t, uint64_t stream, int64_t count, double density)
 {
+    const bool plain = io_is_contiguous(t);
     for (int64_t i = 0; i < count; i++) {
         const place p = {.stream = stream, .index = i};
-        io_set_int(t->data, t->dtype, io_offset(t, i), (uniform(&p) + 1) / 2 < density);
+        io_set_int(t->data, t->dtype, plain ? i : io_offset(t, i), (uniform(&p) + 1) / 2 < density);
     }
 }
 

@@ -133,9 +133,13 @@ static bool fill_boundaries(const problem_line *line, line_tensor *tensor)
  * 3072 rows) the right half. */
 static void fill_compressed(const line_tensor *tensor)
 {
-    for (int64_t i = 0; i < count_of(tensor); i++) {
-        const int64_t column = i % 2048, row = i / 2048 % extent(&tensor->t, tensor->t.rank - 2, 1);
-        set(tensor, i, row < 2048 ? column > row : column >= 1024);
+    const fattn_tensor *t = &tensor->t;
+    const int64_t count = count_of(tensor), rows = extent(t, t->rank - 2, 1);
+    const bool plain = io_is_contiguous(t);
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t column = i % 2048, row = i / 2048 % rows;
+        io_set_int(t->data, t->dtype, plain ? i : io_offset(t, i),
+                   row < 2048 ? column > row : column >= 1024);
     }
 }
 
@@ -152,8 +156,11 @@ static bool fill_mask(const problem_line *line, line_tensor *tensor)
     }
     const uint64_t stream = stream_of(line, tensor->field->name);
     const double density = tensor->density >= 0 ? tensor->density : line->density;
-    for (int64_t i = 0; i < count_of(tensor); i++)
-        set(tensor, i, (double)(line_random(stream, (uint64_t)i) >> 11) * 0x1p-53 < density);
+    const int64_t count = count_of(tensor);
+    const bool plain = io_is_contiguous(t);
+    for (int64_t i = 0; i < count; i++)
+        io_set_int(t->data, t->dtype, plain ? i : io_offset(t, i),
+                   (double)(line_random(stream, (uint64_t)i) >> 11) * 0x1p-53 < density);
     return true;
 }
 

@@ -75,6 +75,30 @@ double element_load_packed(const void *base, fattn_dtype dtype, int64_t index, i
     }
 }
 
+void element_load_row(double *dst, const void *base, fattn_dtype dtype, int64_t index, int64_t stride,
+                      int64_t count)
+{
+    const char *at = (const char *)base + index * (int64_t)fattn_dtype_size(dtype);
+    const int64_t step = stride * (int64_t)fattn_dtype_size(dtype);
+    uint16_t bits;
+    float f32;
+    switch (dtype) { /* those that most rows are of have their loop */
+    case FATTN_F32:
+        for (int64_t c = 0; c < count; c++, at += step) memcpy(&f32, at, sizeof f32), dst[c] = (double)f32;
+        return;
+    case FATTN_F16:
+        for (int64_t c = 0; c < count; c++, at += step)
+            memcpy(&bits, at, sizeof bits), dst[c] = (double)half_from_f16(bits);
+        return;
+    case FATTN_BF16:
+        for (int64_t c = 0; c < count; c++, at += step)
+            memcpy(&bits, at, sizeof bits), dst[c] = (double)half_from_bf16(bits);
+        return;
+    default:
+        for (int64_t c = 0; c < count; c++) dst[c] = element_load(at, dtype, c * stride);
+    }
+}
+
 /* To the nearest of -128..127, halves to even. */
 static int8_t saturate_i8(double value)
 {

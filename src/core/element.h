@@ -23,6 +23,10 @@ static inline double element_load(const void *base, fattn_dtype dtype, int64_t i
     return element_load_packed(base, dtype, index, 0);
 }
 
+/* dst[c] = number index + c * stride, c < count; not of the packed dtypes. */
+void element_load_row(double *dst, const void *base, fattn_dtype dtype, int64_t index, int64_t stride,
+                      int64_t count);
+
 /* A float dtype, I8, E4M3 or E5M2. Rounds once, to nearest even; 8 bits saturate, and a NaN becomes 0 in
  * I8. */
 void element_store(void *base, fattn_dtype dtype, int64_t index, double value);

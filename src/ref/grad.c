@@ -198,11 +198,11 @@ static void set_weight(const grad_work *w, int64_t j, score *s)
 static score score_of(const grad_work *w, int64_t j)
 {
     score s = {.kept = row_kept(&w->row, j)};
-    const fattn_span value = row_value(&w->row, j);
+    const double *v = row_value(&w->row, j, s.kept);
     double dp = 0.0, dp_size = 0.0;
     set_weight(w, j, &s);
     for (int64_t c = 0; s.kept != 0.0 && c < w->p->d_v; c++) {
-        const double product = w->dy[c] * row_value_at(&w->row, &value, j, s.kept, c);
+        const double product = w->dy[c] * v[c];
         dp += product;
         dp_size += fabs(product);
     }
@@ -217,23 +217,13 @@ static score score_of(const grad_work *w, int64_t j)
     return s;
 }
 
-static double key_column(const grad_work *w, int part, const fattn_span *key, int64_t c)
-{
-    return element_load(key->at, w->p->k.dtype, part_column(&w->p->k.part[part], c));
-}
-
 static void add_query_and_key(grad_work *w, int64_t j, const score *s)
 {
-    const fattn_view *view = &w->p->k;
-    int64_t column = 0;
-    for (int part = 0; part < view->n_parts; part++) {
-        const fattn_span key =
-            view_span(w->p, w->ptrs, w->seq, OPERAND_KEY, part, w->kv_head, j, 1);
-        for (int64_t c = 0; c < view->part[part].d; c++, column++) {
-            const double k = key_column(w, part, &key, c), q = w->row.q[column];
-            add(&w->dq[column], s->ds * k, s->ds_error * fabs(k));
-            add(&w->dk[j * w->p->d_qk + column], s->ds * q, s->ds_error * fabs(q));
-        }
+    const double *k = row_key(&w->row, j), *q = w->row.q;
+    tally *dk = w->dk + j * w->p->d_qk;
+    for (int64_t c = 0; c < w->p->d_qk; c++) {
+        add(&w->dq[c], s->ds * k[c], s->ds_error * fabs(k[c]));
+        add(&dk[c], s->ds * q[c], s->ds_error * fabs(q[c]));
     }
 }
 

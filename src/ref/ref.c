@@ -45,10 +45,8 @@ static void weighted_values(const row_work *w, double *out)
     for (int64_t c = 0; c < w->p->d_v; c++) out[c] = 0.0;
     for (int64_t j = w->window.lo; j < w->window.hi; j++) {
         if (row_hidden(w, j)) continue;
-        const fattn_span row_j = row_value(w, j);
-        const double factor = row_kept(w, j);
-        for (int64_t c = 0; c < w->p->d_v; c++)
-            out[c] += w->prob[j] * row_value_at(w, &row_j, j, factor, c);
+        const double *v = row_value(w, j, row_kept(w, j));
+        for (int64_t c = 0; c < w->p->d_v; c++) out[c] += w->prob[j] * v[c];
     }
 }
 
@@ -75,13 +73,10 @@ static void value_bound(const row_work *w, const double *out, double *bound)
         if (weightless(w, j)) continue;
         const double roundings = products * w->sigma[j] + fabs(w->x[j] - w->max) + 2.0;
         const double moved = REF_UNIT * roundings + expm1(w->jump[j]) * exp(worst_jump);
-        const fattn_span row_j = row_value(w, j);
-        const double factor = row_kept(w, j);
-        for (int64_t c = 0; c < p->d_v; c++) {
-            const double v = row_value_at(w, &row_j, j, factor, c);
-            bound[c] += w->prob[j] * (fabs(v - out[c]) * moved + REF_UNIT * n * fabs(v)) +
-                        REF_FLUSH * (fabs(v) + 1.0);
-        }
+        const double *v = row_value(w, j, row_kept(w, j));
+        for (int64_t c = 0; c < p->d_v; c++)
+            bound[c] += w->prob[j] * (fabs(v[c] - out[c]) * moved + REF_UNIT * n * fabs(v[c])) +
+                        REF_FLUSH * (fabs(v[c]) + 1.0);
     }
 }
 
@@ -119,12 +114,11 @@ static int64_t mean_values(const row_work *w, fattn_ref_row *row)
     if (keys.lo == keys.hi) keys = (fattn_interval){0, w->seq->kv_len};
     const double n = (double)(keys.hi - keys.lo);
     for (int64_t j = keys.lo; j < keys.hi; j++) {
-        const fattn_span row_j = row_value(w, j);
+        const double *v = row_value(w, j, 1.0);
         for (int64_t c = 0; c < w->p->d_v; c++) {
-            const double v = row_value_at(w, &row_j, j, 1.0, c);
-            row->out[c] += v / n;
+            row->out[c] += v[c] / n;
             if (row->out_bound)
-                row->out_bound[c] += REF_UNIT * (1.0 + row_value_roundings(w->p) / n) * fabs(v);
+                row->out_bound[c] += REF_UNIT * (1.0 + row_value_roundings(w->p) / n) * fabs(v[c]);
         }
     }
     for (int64_t c = 0; row->out_bound && c < w->p->d_v; c++)

@@ -22,7 +22,8 @@ static int64_t longest_kv(const fattn_problem *p)
 size_t row_scratch(const fattn_problem *p)
 {
     size_t count, bytes;
-    if (!size_mul((size_t)longest_kv(p), 4, &count) || !size_add(count, (size_t)p->d_qk, &count) ||
+    if (!size_mul((size_t)longest_kv(p), 4, &count) ||
+        !size_add(count, 2 * (size_t)p->d_qk + (size_t)p->d_v, &count) ||
         !size_mul(count, sizeof(double), &bytes))
         return SIZE_MAX;
     return count;
@@ -35,43 +36,56 @@ static void load_query(const row_work *w)
     for (int part = 0; part < view->n_parts; part++) {
         const int64_t at = view_offset(w->p, view, part, w->ptrs->table, w->seq->batch, w->head,
                                        w->seq->q_row0 + w->i);
-        for (int64_t c = 0; c < view->part[part].d; c++)
-            *q++ =
-                element_load(w->ptrs->q[part], view_dtype(view, part),
-                             at + c * view->part[part].col_stride);
+        element_load_row(q, w->ptrs->q[part], view_dtype(view, part), at,
+                         view->part[part].col_stride, view->part[part].d);
+        q += view->part[part].d;
     }
 }
 
-/* Column c of a row, as it is stored. */
-static double stored(const void *row, fattn_dtype dtype, const fattn_part *part, int64_t c)
+/* A row of keys or values as it is stored. */
+static void load_stored(double *x, const fattn_span *row, fattn_dtype dtype, int64_t d)
 {
     const int pack = element_pack(dtype);
-    return element_load_packed(row, dtype, part_column(part, c / pack), (int)(c % pack));
+    if (row->part->chunk == 0 && pack == 1) {
+        element_load_row(x, row->at, dtype, 0, row->part->col_stride, d);
+        return;
+    }
+    for (int64_t c = 0; c < d; c++)
+        x[c] = element_load_packed(row->at, dtype, part_column(row->part, c / pack), (int)(c % pack));
 }
 
-static double key_at(const row_work *w, int part, const fattn_span *row, int64_t kv_head, int64_t j,
-                     int64_t c)
+/* Row j of an operand, dequantised; rope columns, the second part of the keys, have no scales of their own. */
+static void load_row(const row_work *w, double *x, fattn_operand operand, int64_t kv_head, int64_t j)
 {
-    const double x = stored(row->at, view_dtype(&w->p->k, part), row->part, c);
-    if (part > 0) return x; /* rope columns have no scales of their own */
-    return quant_value(w->p, w->ptrs, OPERAND_KEY, w->seq, kv_head, j, c, x);
+    const fattn_view *view = operand == OPERAND_KEY ? &w->p->k : &w->p->v;
+    const fattn_quant quant = quant_of(w->p, w->ptrs, operand);
+    const bool scaled = grid_present(&quant.affine->scale) || grid_present(&quant.affine->offset);
+    for (int part = 0; part < view->n_parts; part++) {
+        const fattn_span row = view_span(w->p, w->ptrs, w->seq, operand, part, kv_head, j, 1);
+        const int64_t d = view->part[part].d;
+        load_stored(x, &row, view_dtype(view, part), d);
+        for (int64_t c = 0; scaled && part == 0 && c < d; c++)
+            x[c] = quant_value(w->p, w->ptrs, operand, w->seq, kv_head, j, c, x[c]);
+        x += d;
+    }
+}
+
+const double *row_key(const row_work *w, int64_t j)
+{
+    load_row(w, w->k, OPERAND_KEY, MUTANT(26, w->head / w->p->group, w->head % w->p->n_kv_heads), j);
+    return w->k;
 }
 
 /* q . k_j and sum |q||k|. */
 static double dot(const row_work *w, int64_t j, double *absolute)
 {
-    const fattn_view *view = &w->p->k;
-    const double *q = w->q;
+    const double *k = row_key(w, j);
     double sum = 0.0;
     *absolute = 0.0;
-    for (int part = 0; part < view->n_parts; part++) {
-        const int64_t kv_head = MUTANT(26, w->head / w->p->group, w->head % w->p->n_kv_heads);
-        const fattn_span key = view_span(w->p, w->ptrs, w->seq, OPERAND_KEY, part, kv_head, j, 1);
-        for (int64_t c = 0; c < view->part[part].d; c++) {
-            const double product = *q++ * key_at(w, part, &key, kv_head, j, c);
-            sum += product;
-            *absolute += fabs(product);
-        }
+    for (int64_t c = 0; c < w->p->d_qk; c++) {
+        const double product = w->q[c] * k[c];
+        sum += product;
+        *absolute += fabs(product);
     }
     return sum;
 }
@@ -124,17 +138,6 @@ static void score_row(row_work *w)
     }
 }
 
-fattn_span row_value(const row_work *w, int64_t j)
-{
-    return view_span(w->p, w->ptrs, w->seq, OPERAND_VALUE, 0, w->head / w->p->group, j, 1);
-}
-
-static double value_at(const row_work *w, const fattn_span *row, int64_t j, int64_t column)
-{
-    const double x = stored(row->at, w->p->v.dtype, row->part, column);
-    return quant_value(w->p, w->ptrs, OPERAND_VALUE, w->seq, w->head / w->p->group, j, column, x);
-}
-
 double row_kept(const row_work *w, int64_t j)
 {
     if (w->p->dropout.kind == DROPOUT_NONE) return 1.0;
@@ -142,10 +145,12 @@ double row_kept(const row_work *w, int64_t j)
     return MUTANT(155, w->p->dropout.factor, 1.0);
 }
 
-double row_value_at(const row_work *w, const fattn_span *row, int64_t j, double factor,
-                    int64_t column)
+const double *row_value(const row_work *w, int64_t j, double factor)
 {
-    return factor == 0.0 ? 0.0 : factor * w->p_scale * value_at(w, row, j, column);
+    const double whole = factor * w->p_scale;
+    if (factor != 0.0) load_row(w, w->v, OPERAND_VALUE, w->head / w->p->group, j);
+    for (int64_t c = 0; c < w->p->d_v; c++) w->v[c] = factor == 0.0 ? 0.0 : whole * w->v[c];
+    return w->v;
 }
 
 /* (x + offset) * scale: each of the two may round, and so may the scale, from another dtype. */
@@ -179,7 +184,9 @@ void row_open(row_work *w, const fattn_problem *p, const fattn_ptrs *ptrs, const
     *w = (row_work){.p = p, .ptrs = ptrs, .seq = seq, .head = head, .i = i};
     w->window = mask_interval(seq, i);
     w->q = scratch;
-    w->x = w->q + p->d_qk;
+    w->k = w->q + p->d_qk;
+    w->v = w->k + p->d_qk;
+    w->x = w->v + p->d_v;
     w->sigma = w->x + seq->kv_len;
     w->jump = w->sigma + seq->kv_len;
     w->prob = w->jump + seq->kv_len;

@@ -17,6 +17,7 @@ typedef struct row_work {
     fattn_interval window;
     int64_t n_visible;
     double *q;     /* [d_qk] */
+    double *k, *v; /* [d_qk], [d_v]: the row of keys or values that was asked for last */
     double factor; /* of q.k: q_scale of the row, score_scale; 1 without them */
     double p_scale;
     double *x;     /* score */
@@ -38,10 +39,10 @@ static inline bool row_hidden(const row_work *w, int64_t j) { return w->sigma[j]
 
 /* What dropout makes of the weight of key j: 0, or a factor. */
 double row_kept(const row_work *w, int64_t j);
-/* Value row j, and a column of it times the factor; a dropped value is not looked at. */
-fattn_span row_value(const row_work *w, int64_t j);
-double row_value_at(const row_work *w, const fattn_span *row, int64_t j, double factor,
-                    int64_t column);
+/* Key row j; value row j times the factor, a dropped one (factor 0) is not looked at. Valid until the next one is
+ * asked for. */
+const double *row_key(const row_work *w, int64_t j);
+const double *row_value(const row_work *w, int64_t j, double factor);
 /* Roundings of a score beside those of its D products and sums; of a weighted value beside those of n
  * weights and sums: quantised operands and factors bring some. */
 double row_score_roundings(const fattn_problem *p);
