@@ -77,9 +77,9 @@ typedef void (*fattn_edit_fn)(float *st, int keys, int vectors, const float *bia
 typedef int (*fattn_softmax_fn)(float *st, int keys, int vectors, const float *tmax, float *m,
                                 float *top, float *l, float *alpha);
 
-/* o[row][c] = o[row][c] * (alpha ? alpha[row] : 1) + sum_key pt[key][row] * v[key*ldv + c], keys
- * ascending, one chain. rows 1..TILE_ROWS, cols a multiple of the vector width; o rows ldo apart.
- */
+/* o[row][c] = o[row][c] * (alpha ? alpha[row] : 1) + sum_key pt[key][row] * v[key*ldv + c]; the sum is
+ * one chain from 0, keys ascending, and joins with one rounding. rows 1..TILE_ROWS, cols a multiple of
+ * the vector width; o rows ldo apart. */
 typedef void (*fattn_pv_fn)(float *o, ptrdiff_t ldo, const float *pt, const float *v, ptrdiff_t ldv,
                             int rows, int keys, int cols, const float *alpha);
 

@@ -1,16 +1,19 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# inner_loops.sh OBJDUMP FILE ISA... — reads the machine code of qk, pv and kv_grad of the sets in FILE:
-# an innermost loop that multiplies and adds must keep its register tile in registers, so no vector
-# instruction in it may touch the stack; the widest one must hold as many multiply-adds as the tile of
-# that instruction set has accumulators, and with them hardly more loads than the tile needs: a vector for each
-# column of the tile, a broadcast for each row.
+# inner_loops.sh OBJDUMP FILE ISA... — reads the machine code of qk, pv, kv_grad, softmax and grad of the sets in
+# FILE: an innermost loop that multiplies and adds must keep what it works on in registers, so no vector
+# instruction in it may touch the stack; the widest one must hold the multiply-adds that are due and hardly more
+# loads. In a product these are a multiply-add for each accumulator of the register tile, a vector for each column of
+# the tile and a broadcast for each row; in softmax and grad six multiply-adds of 2^x and the scores (grad: and dp) for
+# each vector. The sixteen registers of AVX2 do not hold the constants of 2^x and of the rows besides: there the
+# constants may be operands in memory, on the stack, too, but nothing may be stored there.
 set -eu
 objdump=$1 file=$2
 shift 2
 
-check() { # check SYMBOL ROWS VECTORS
-    "$objdump" -d --no-show-raw-insn "--disassemble=$1" "$file" | awk -v symbol="$1" -v rows="$2" -v vectors="$3" '
+check() { # check SYMBOL MULTIPLY-ADDS LOADS CONSTANTS: of one turn, and how many constants may lie in memory
+    "$objdump" -d --no-show-raw-insn "--disassemble=$1" "$file" | awk \
+        -v symbol="$1" -v due="$2" -v due_loads="$3" -v constants="$4" '
     # Reads memory: AT&T syntax names the source first; on AArch64 a load says so (a pair counts twice).
     function loads_of(text) {
         if (text ~ /^ldp[ \t]/) return 2
@@ -37,17 +40,17 @@ check() { # check SYMBOL ROWS VECTORS
             for (k = from[i]; k <= to[i]; k++) {
                 if (line[k] ~ /^(vfn?m(add|sub)[0-9]*[a-z]*|fml[as])[ \t]/) fma++
                 loads += loads_of(line[k])
-                if (line[k] ~ /\(%rsp|\[sp/ && line[k] ~ /%[xyz]mm|[ \t][vqsd][0-9]/) stack++
+                if (line[k] ~ /\(%rsp|\[sp/ && line[k] ~ /%[xyz]mm|[ \t][vqs][0-9]/) # d: saved for the caller
+                    stack += !constants || line[k] ~ /\(%rsp[^)]*\)$/
             }
             if (fma) checked++
             if (fma && stack) { printf "%s: %d stack accesses beside %d multiply-adds\n", symbol, stack, fma; bad = 1 }
             if (fma > widest) { widest = fma; widest_loads = loads }
         }
-        tile = rows * vectors
-        turns = widest / tile
-        ideal = turns * (tile + rows + vectors)
+        turns = widest / due
+        ideal = turns * (due + due_loads + constants)
         if (widest + widest_loads > 1.1 * ideal) { printf "%s: %d multiply-adds and %d loads, %d together would do\n", symbol, widest, widest_loads, ideal; bad = 1 }
-        if (widest < tile) { printf "%s: the widest loop has %d multiply-adds, the tile %d\n", symbol, widest, tile; bad = 1 }
+        if (widest < due) { printf "%s: the widest loop has %d multiply-adds, %d are due\n", symbol, widest, due; bad = 1 }
         if (!bad) printf "%s: %d loops, the widest with %d multiply-adds and %d loads\n", symbol, checked, widest, widest_loads
         exit bad
     }'
@@ -55,13 +58,15 @@ check() { # check SYMBOL ROWS VECTORS
 
 bad=0
 for isa in "$@"; do
-    case $isa in
-    avx2) tile='6 2' ;;
-    avx512 | neon) tile='6 4' ;;
+    case $isa in # the register tile, rows x vectors, and the constants of softmax and grad that find no register
+    avx2) rows=6 vectors=2 softmax=4 grad=5 ;;
+    avx512 | neon) rows=6 vectors=4 softmax=0 grad=0 ;;
     *) continue ;; # scalar: the compiler may do as it likes
     esac
     for slot in qk pv kv_grad; do
-        check "fattn_${slot}_$isa" $tile || bad=1 # two words
+        check "fattn_${slot}_$isa" $((rows * vectors)) $((rows + vectors)) 0 || bad=1
     done
+    check "fattn_softmax_$isa" $((6 * vectors)) $vectors $softmax || bad=1
+    check "fattn_grad_$isa" 6 4 $grad || bad=1 # scores, dp, the words of hide and keep
 done
 exit $bad
