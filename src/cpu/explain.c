@@ -24,7 +24,7 @@ static const char *tile_reading(const fattn_problem *p, const fattn_view *view, 
     const fattn_part *part = &view->part[0];
     if (columns_of(view)) return columns_of(view);
     if (view->dtype != FATTN_F32) return "widened";
-    if (part->row_stride != part->d) return "rows";
+    if (whole_vectors && part->row_stride != part->d) return "rows";
     if (whole_vectors && part->d % LANES_MAX != 0) return "tail";
     if (view->page_rows % TILE_KEYS != 0) return "pages";
     return p->shared_len % TILE_KEYS != 0 ? "seam" : "in_place";

@@ -116,9 +116,11 @@ fattn_tile gather_tile(const fattn_source *s, const fattn_kernels *kernels, int6
     if (s->view->dtype == FATTN_F32 && s->view->n_parts == 1) {
         const fattn_span span = span_at(s, 0, j, n);
         const fattn_part *part = span.part;
+        /* qk reads a few keys from end to end, however far apart they lie; pv reads a few columns of all rows, which
+         * fall into the same sets of the cache when a row of the tensor is all heads of a token. */
         if (span.n == n && part->col_stride == 1 && part->chunk == 0 &&
-            part->row_stride == part->d && (!whole_vectors || part->d % LANES_MAX == 0))
-            return (fattn_tile){.at = span.at, .ld = (ptrdiff_t)part->d};
+            (!whole_vectors || (part->row_stride == part->d && part->d % LANES_MAX == 0)))
+            return (fattn_tile){.at = span.at, .ld = (ptrdiff_t)part->row_stride};
     }
     load_rows(s, kernels, j, n, scratch, ld);
     scales_apply(s, kernels, j, n, false, scratch, ld);

@@ -30,8 +30,8 @@ typedef struct fattn_tile {
 } fattn_tile;
 
 /* Keys [j, j + n), n <= TILE_KEYS, of the source, dequantised. Used where they lie when they are fp32 and
- * contiguous (and fill whole vectors, if `whole_vectors`), else copied to scratch, rows ld apart
- * and zero-padded. */
+ * the columns of a row lie together (if `whole_vectors`: rows, too, and they fill vectors), else copied to
+ * scratch, rows ld apart and zero-padded. */
 fattn_tile gather_tile(const fattn_source *source, const fattn_kernels *kernels, int64_t j, int n,
                        bool whole_vectors, float *scratch, int64_t ld);
 
