@@ -33,7 +33,7 @@ def parse():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--library', help='libfattn.so')
     parser.add_argument('--fattn', help='the program, for the read bandwidth')
-    parser.add_argument('--rows', default='*', help='shell pattern over the names')
+    parser.add_argument('--rows', default='*', help='shell patterns over the names, with commas between them')
     parser.add_argument('--dtype', default=','.join(DTYPES))
     parser.add_argument('--peers', default=','.join(contender.PEERS))
     parser.add_argument('--seconds', type=float, default=8, help='of rounds for a row and dtype')
@@ -75,7 +75,8 @@ def read_gbps(options):
 
 def chosen(options):
     """[(row, dtype)]"""
-    return [(row, dtype) for row in ROWS if fnmatch.fnmatchcase(row.name, options.rows)
+    return [(row, dtype) for row in ROWS
+            if any(fnmatch.fnmatchcase(row.name, pattern) for pattern in options.rows.split(','))
             for dtype in options.dtype.split(',')]
 
 

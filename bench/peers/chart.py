@@ -42,7 +42,7 @@ def draw(run, paths):
     axes.grid(axis='x', linewidth=0.3)
     axes.set_xlabel("time of the peer / time of fattn (best of the rounds)")
     axes.set_title(f"{run['machine']}, {run['threads']} threads", fontsize=9)
-    axes.legend(fontsize=7, loc='lower right')
+    axes.legend(fontsize=7, loc='upper left', bbox_to_anchor=(1, 1))
     for path in paths:
         figure.savefig(path, metadata={'Date': None} if path.endswith('.svg') else None)
     pyplot.close(figure)

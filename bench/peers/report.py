@@ -5,8 +5,13 @@ from contender import OURS, OUR_CALL, PEERS
 CALL = 0.05  # a call without a plan that takes this much more or less than the planned one is named
 
 
+def number(value):
+    """Three digits, never an exponent."""
+    return f'{value:.0f}' if value >= 100 else f'{value:.3g}'
+
+
 def time_text(result):
-    return f"{result['best_ms']:.3g} / {result['median_ms']:.3g}"
+    return f"{number(result['best_ms'])} / {number(result['median_ms'])}"
 
 
 def bytes_text(count):
@@ -116,12 +121,13 @@ def peer_time(row, name):
 
 
 def goal_cell(row):
-    """The fastest peer's time over ours and what it should be; bold where it is missed."""
+    """The fastest peer's time over ours and what it should be; bold where it is missed, be it by the error."""
     if not row['goals']:
         return '–'
     goal = row['goals'][0]
     mark = '' if goal['met'] else '**'
-    return f"{mark}{goal['got']:.2f} of {goal['wanted']:.3g}{mark}"
+    why = ' (error)' if goal['why'].startswith('error') else ''
+    return f"{mark}{goal['got']:.2f} of {goal['wanted']:.3g}{mark}{why}"
 
 
 def need_text(result):
