@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shared by the tests of the Python package: random inputs, and the names of what could not run."""
+import importlib.util
 import os
 import sys
 
@@ -11,6 +12,10 @@ REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
 sys.path.insert(0, os.path.join(REPOSITORY, 'tests', 'python'))  # the NumPy oracle
 
 _not_run = set()
+collect_ignore = []
+if importlib.util.find_spec('torch') is None:
+    collect_ignore.append('torch_ops')
+    _not_run.add('fattn.torch, torch is not installed')
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -61,12 +61,15 @@ class Warning(UserWarning):  # pylint: disable=redefined-builtin
         self.place = place
 
 
+_INNER = ('fattn', 'torch', 'torch_npu')
+
+
 def warn(place, sentence):
-    """Says one warning of the library, at the line of the caller outside this package."""
+    """Says one warning of the library, at the line of the caller outside this package and torch's dispatcher."""
     import sys
     import warnings
     level, frame = 2, sys._getframe(1)
-    while frame.f_back and frame.f_globals.get('__name__', '').partition('.')[0] == 'fattn':
+    while frame.f_back and frame.f_globals.get('__name__', '').partition('.')[0] in _INNER:
         level, frame = level + 1, frame.f_back
     warnings.warn(Warning(sentence, place), stacklevel=level)
 
