@@ -14,8 +14,8 @@ sys.path.insert(0, os.path.join(REPOSITORY, 'tests', 'python'))  # the NumPy ora
 _not_run = set()
 collect_ignore = []
 if importlib.util.find_spec('torch') is None:
-    collect_ignore.append('torch_ops')
-    _not_run.add('fattn.torch, torch is not installed')
+    collect_ignore += ['torch_ops', 'integrations']
+    _not_run.add('fattn.torch and integrations, torch is not installed')
 
 
 @pytest.hookimpl(hookwrapper=True)
