@@ -32,8 +32,8 @@ make_venv() { # with NumPy; fails where there is none
 }
 
 works || make_venv || exit 0
-if ! has pytest ml_dtypes scikit_build_core; then
-    fetch -r python/requirements-test.txt || echo "without (Python, optional): pytest, ml_dtypes, scikit-build-core"
+if ! has pytest ml_dtypes scikit_build_core matplotlib; then
+    fetch -r python/requirements-test.txt || echo "without (Python, optional): pytest, ml_dtypes, scikit-build-core, matplotlib"
 fi
 if [ -z "${FATTN_WITHOUT_TORCH:-}" ] && ! has torch transformers; then
     fetch -r python/requirements-torch.txt || { tail -n 1 "$log"; echo "without (Python, optional): torch, transformers"; }

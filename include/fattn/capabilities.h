@@ -27,7 +27,7 @@ typedef struct fattn_capability_set {
     const char *const *backends;
     const char *const *dtypes;        /* of the attention operators */
     const char *const *cache_layouts; /* of block caches */
-    const char *const *quantisation;  /* kinds available; empty in this version */
+    const char *const *quantisation;  /* element types of quantised keys and values */
     int64_t
         sparse_modes_training; /* those of fusion_attention and of fused_infer_attention_score; */
     int64_t sparse_modes_inference; /* bit m set = mode m */

@@ -12,7 +12,7 @@
 
 static const char *const dtypes[] = {"f32", "f16", "bf16", "f64", NULL};
 static const char *const cache_layouts[] = {"BnBsH", "BnNBsD", "NZ", NULL};
-static const char *const quantisation[] = {NULL};
+static const char *const quantisation[] = {"i8", "i4", "e4m3", "e5m2", "e2m1", "e1m2", NULL};
 
 /* Bits of the sparse modes; incre_flash_attention has no such parameter. */
 enum {

@@ -23,7 +23,11 @@ __version__ = _core.version
 
 # Helpers of services and scripts, imported when they are first asked for.
 _HELPERS = {'available': 'choice', 'choose': 'choice', 'config': 'choice', 'template': 'choice', 'Monitor': 'monitor',
-            'Robust': 'robust'}
+            'Robust': 'robust', 'adaptive': 'parts', 'chunked': 'parts', 'hierarchical': 'parts', 'prepare': 'preparation',
+            'Prepared': 'preparation', 'attention_weights': 'drawing', 'visible': 'drawing', 'draw_mask': 'drawing',
+            'heat_map': 'drawing'}
+__all__ = sorted({name for name, value in globals().items() if name[0] != '_' and type(value).__name__ != 'module'}
+                 | {*OPERATORS, *_HELPERS})
 
 
 def __getattr__(name):

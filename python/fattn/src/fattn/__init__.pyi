@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+# Written by python/fattn/stubs.py; a change goes there.
+from . import _core as _core
+from ._core import Array as Array
+from .arrays import bf16 as bf16
+from .arrays import spec as spec
+from .arrays import view as view
+from .choice import available as available
+from .choice import choose as choose
+from .choice import config as config
+from .choice import template as template
+from .context import Context as Context
+from .context import current_context as current_context
+from .context import seed as seed
+from .context import set_default_context as set_default_context
+from .context import strict as strict
+from .drawing import attention_weights as attention_weights
+from .drawing import draw_mask as draw_mask
+from .drawing import heat_map as heat_map
+from .drawing import visible as visible
+from .errors import ArgumentError as ArgumentError
+from .errors import BackendError as BackendError
+from .errors import Busy as Busy
+from .errors import DtypeError as DtypeError
+from .errors import Error as Error
+from .errors import KindError as KindError
+from .errors import OutOfMemory as OutOfMemory
+from .errors import ShapeError as ShapeError
+from .errors import Unsupported as Unsupported
+from .errors import Warning as Warning
+from .info import capabilities as capabilities
+from .info import estimate_memory as estimate_memory
+from .info import explain as explain
+from .info import shapes as shapes
+from .info import verify as verify
+from .kv_cache import KVCache as KVCache
+from .monitor import Monitor as Monitor
+from .operators import OPERATORS as OPERATORS
+from .operators import advance_step_flashattn as advance_step_flashattn
+from .operators import attention_update as attention_update
+from .operators import dropout_gen_mask as dropout_gen_mask
+from .operators import fused_infer_attention_score as fused_infer_attention_score
+from .operators import fused_infer_attention_score_v2 as fused_infer_attention_score_v2
+from .operators import fusion_attention as fusion_attention
+from .operators import fusion_attention_grad as fusion_attention_grad
+from .operators import incre_flash_attention as incre_flash_attention
+from .operators import prompt_flash_attention as prompt_flash_attention
+from .operators import ring_attention_update as ring_attention_update
+from .parts import adaptive as adaptive
+from .parts import chunked as chunked
+from .parts import hierarchical as hierarchical
+from .plan import Plan as Plan
+from .plan import plan as plan
+from .preparation import Prepared as Prepared
+from .preparation import prepare as prepare
+from .quantize import Calibration as Calibration
+from .quantize import quantize_kv as quantize_kv
+from .quantize import quantize_kv_by as quantize_kv_by
+from .quantize import quantize_mode as quantize_mode
+from .robust import Robust as Robust
+
+__version__: str
+__all__: list[str]
