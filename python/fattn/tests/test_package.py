@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import fattn
-from conftest import HERE, REPOSITORY
 
-ROOT = os.path.dirname(HERE)
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+REPOSITORY = os.path.dirname(os.path.dirname(ROOT))
 
 
 def python(code, **env):
