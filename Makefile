@@ -8,7 +8,7 @@ CONFIGURE ?=           # more options for cmake, such as -DFATTN_WERROR=ON
 R := build/release
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all demo train-demo test test-full bench bench-peers sanitize fuzz mutants install deps clean
+.PHONY: all demo train-demo test test-full bench bench-peers docs sanitize fuzz mutants install deps clean
 all:
 	@sh scripts/deps.sh build
 	@cmake --preset release -DFATTN_BUILD_TESTS=OFF $(CONFIGURE) >/dev/null
@@ -45,6 +45,11 @@ bench-peers: all     # beside PyTorch, onnxruntime, OpenVINO and ggml; 30 minute
 	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE build/peers-venv/bin/python -B bench/peers \
 	    --library $(R)/libfattn.so --fattn $(R)/tools/fattn --json build/peers.json \
 	    --chart build/peers.svg --chart build/peers.png $(PEERS)
+
+docs: tests-built    # the site, in build/site; its notebooks run while it is built
+	@.venv/bin/python -c 'import sphinx, myst_nb, furo' 2>/dev/null || \
+	    .venv/bin/python -m pip install --quiet --disable-pip-version-check -r docs/site/requirements.txt
+	@.venv/bin/python -m sphinx -q -W --keep-going -b html docs/site build/site
 
 sanitize:            # the tests once more under ASan + UBSan, then under TSan
 	@sh scripts/deps.sh test

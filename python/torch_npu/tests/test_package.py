@@ -68,19 +68,42 @@ def test_the_import_leaves_the_environment_alone(script):
     assert done.stdout.strip() == 'None'
 
 
-def test_autoload(tmp_path, script):
-    """With the entry point of an installed package `import torch` suffices."""
-    info = tmp_path / 'fattn_torch_npu-0.dist-info'
+def installed(folder):
+    """A folder with the entry point of an installed package."""
+    info = folder / 'fattn_torch_npu-0.dist-info'
     info.mkdir()
     (info / 'METADATA').write_text('Metadata-Version: 2.1\nName: fattn-torch-npu\nVersion: 0\n')
     (info / 'entry_points.txt').write_text('[torch.backends]\ntorch_npu = torch_npu:_autoload\n')
+    return str(folder)
+
+
+def test_autoload(tmp_path, script):
+    """With the entry point `import torch` suffices."""
     done = script(f'''
         import sys
-        sys.path.append({str(tmp_path)!r})
+        sys.path.append({installed(tmp_path)!r})
         import torch
         print(torch.ones(2, device='npu').device)
     ''')
     assert done.stdout.strip() == 'npu:0'
+
+
+def test_autoload_beside_the_vendors_package(tmp_path, script):
+    """torch loads as if this package were not there; it says why when it is asked."""
+    (tmp_path / 'other' / 'torch_npu' / 'lib').mkdir(parents=True)
+    (tmp_path / 'other' / 'torch_npu' / 'lib' / 'libtorch_npu.so').touch()
+    done = script(f'''
+        import sys
+        sys.path += [{installed(tmp_path)!r}, {str(tmp_path / 'other')!r}]
+        import torch
+        print(torch.ones(2).sum().item(), hasattr(torch, 'npu'))
+        import torch_npu
+        try:
+            torch_npu.npu_fusion_attention
+        except ImportError as error:
+            print("the vendor's torch_npu is installed" in str(error))
+    ''')
+    assert done.stdout.split() == ['2.0', 'False', 'True']
 
 
 ALIAS = '''

@@ -31,32 +31,41 @@ _import_torch()
 
 from . import _environment  # noqa: E402
 
-_environment.refuse_others()
-MODE = _environment.mode()
-__version__ = _environment.version()
-
-if MODE == 'device':
-    from . import _device
-    _device.install()
-else:
-    from . import _alias
-    _alias.install()
-
-from . import npu  # noqa: E402
-from ._operators import *  # noqa: E402,F401,F403
-from ._operators import npu_format_cast, npu_format_cast_, get_npu_format  # noqa: E402,F401
-from . import _compile, _distributed, amp, contrib, profiler, testing  # noqa: E402,F401
-
-_compile.install()
-_distributed.install()
-
-# Type codes of the device that torch has no dtype for (aclDataType).
-hifloat8, float8_e5m2, float8_e4m3fn, float8_e8m0fnu = 290, 291, 292, 293
-float4_e2m1fn_x2, float4_e1m2fn_x2 = 296, 297
-
 
 def _autoload():
     """What torch calls at the end of its own import (entry point `torch.backends`): importing this is all it takes."""
 
 
-_sys.modules.setdefault('torch.npu', npu)
+_refusal = _environment.refusal()
+if _refusal and not _environment.autoloading():
+    raise ImportError(_refusal)
+
+if not _refusal:
+    MODE = _environment.mode()
+    __version__ = _environment.version()
+    if MODE == 'device':
+        from . import _device
+        _device.install()
+    else:
+        from . import _alias
+        _alias.install()
+
+    from . import npu
+    from ._operators import *  # noqa: F401,F403
+    from ._operators import get_npu_format, npu_format_cast, npu_format_cast_  # noqa: F401
+    from . import _compile, _distributed, amp, contrib, profiler, testing  # noqa: F401
+
+    _compile.install()
+    _distributed.install()
+
+    # Type codes of the device that torch has no dtype for (aclDataType).
+    hifloat8, float8_e5m2, float8_e4m3fn, float8_e8m0fnu = 290, 291, 292, 293
+    float4_e2m1fn_x2, float4_e1m2fn_x2 = 296, 297
+    _sys.modules.setdefault('torch.npu', npu)
+
+
+def __getattr__(name):
+    """Found by `import torch` beside another device this package stays away, and says so when it is asked for anything."""
+    if _refusal and not name.startswith('__'):
+        raise ImportError(_refusal)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

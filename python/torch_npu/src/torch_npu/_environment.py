@@ -67,17 +67,27 @@ def version():
     return torch.__version__.partition('+')[0] + '.post0'
 
 
-def refuse_others():
-    """Raises where the vendor's package, or another device, is or would be in this process."""
+def autoloading():
+    """Is it torch that imports this package, at the end of its own import?"""
+    frame = sys._getframe()
+    while frame:
+        if frame.f_code.co_name == '_import_device_backends':
+            return True
+        frame = frame.f_back
+    return False
+
+
+def refusal():
+    """Why this package may not load: the vendor's package, or another device, is or would be in this process; or ''."""
     import torch
     taken = torch._C._get_privateuse1_backend_name()
     if taken != 'privateuseone':
-        raise ImportError(f'torch_npu (emulation): another device package has taken PyTorch\'s PrivateUse1 as "{taken}"; '
-                          'the two cannot live in one process')
+        return (f'torch_npu (emulation): another device package has taken PyTorch\'s PrivateUse1 as "{taken}"; '
+                'the two cannot live in one process')
     own = pathlib.Path(__file__).resolve().parent
     for folder in sys.path:
         other = pathlib.Path(folder or '.') / 'torch_npu'
-        if (other / 'op_plugin').exists() or (other / 'lib' / 'libtorch_npu.so').exists():
-            if other.resolve() != own:
-                raise ImportError(f'torch_npu (emulation): the vendor\'s torch_npu is installed in {other}; '
-                                  'use that one on a machine with the device, or an environment without it')
+        if ((other / 'op_plugin').exists() or (other / 'lib' / 'libtorch_npu.so').exists()) and other.resolve() != own:
+            return (f'torch_npu (emulation): the vendor\'s torch_npu is installed in {other}; '
+                    'use that one on a machine with the device, or an environment without it')
+    return ''
