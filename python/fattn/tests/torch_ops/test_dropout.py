@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dropout: the mask, torch's generators, what comes back, what the backward uses, recomputation."""
+import subprocess
+import sys
+
 import pytest
 import torch
 from oracle import dense, unpacked
@@ -93,3 +96,27 @@ def test_keep_prob_one_draws_nothing(ops):
     state = torch.random.get_rng_state()
     ops.npu_fusion_attention(q, k, v, 4, 'BNSD', keep_prob=1.0)
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+MODE = """
+import torch
+import fattn.torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+class Watching(TorchDispatchMode):
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        return operator(*args, **(kwargs or {}))
+
+x = torch.randn(1, 2, 4, 16)
+torch.manual_seed(1)
+want = torch.ops.npu.npu_fusion_attention(x, x, x, 2, 'BNSD', keep_prob=0.5)
+torch.manual_seed(1)
+with Watching():
+    got = torch.ops.npu.npu_fusion_attention(x, x, x, 2, 'BNSD', keep_prob=0.5)
+assert torch.equal(got[0], want[0]) and got[4:] == want[4:], (got[4:], want[4:])
+"""
+
+
+def test_modes_see_the_same_mask():
+    """In a process that has compiled nothing."""
+    subprocess.run([sys.executable, '-c', MODE], check=True)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """torch.compile on npu tensors: the default backend has no code generator for the device, so graphs of npu tensors run
 as they were traced (aot_eager), with one warning; backends of the device's graph engine mean the same."""
+import functools
 import warnings
 
 import torch
@@ -38,6 +39,19 @@ def install():
         return eager_graph(model, inputs)
 
     wrapper.__call__ = call
+    compile_ = torch.compile
+
+    @functools.wraps(compile_)
+    def with_device(*args, **named):
+        introduce()
+        return compile_(*args, **named)
+
+    torch.compile = with_device
+
+
+@functools.cache
+def introduce():
+    """Makes the device known to dynamo, whose import takes a second: before the first compilation, not before."""
     from torch._dynamo.backends.registry import register_backend
     for name in ('npu', 'npugraph_ex'):
         register_backend(device_backend, name=name)

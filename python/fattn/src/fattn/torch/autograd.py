@@ -71,7 +71,11 @@ class Version:
 
 
 def has_data(tensor):
-    return type(tensor) is torch.Tensor and torch.fx.experimental.proxy_tensor.get_proxy_mode() is None
+    """False for a tensor in the making of a graph."""
+    if type(tensor) is not torch.Tensor:
+        return False
+    from torch.fx.experimental.proxy_tensor import get_proxy_mode  # slow to import, and needed for modes alone
+    return get_proxy_mode() is None
 
 
 def run(version, keyset, args, named, f):

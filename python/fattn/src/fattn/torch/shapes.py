@@ -4,8 +4,6 @@
 Letters as in the layouts: B batch, S sequence, N query heads, D head dim, H = N * D, T tokens of all sequences.
 Nothing is checked here; the library checks when it is called.
 """
-from torch.fx.experimental.symbolic_shapes import statically_known_true
-
 from ..errors import ArgumentError
 
 # (batch, rows, heads) of a query by its letters; n is the head count that was said.
@@ -61,6 +59,9 @@ def lenient_reading(layout, query, heads):
         return letters
 
     def says(axis):
+        if type(query[axis]) is int and type(heads) is int:
+            return query[axis] == heads
+        from torch.fx.experimental.symbolic_shapes import statically_known_true  # its import takes half a second
         return statically_known_true(query[axis] == heads)
 
     as_bsnd = says(2) and not says(1)
