@@ -81,7 +81,7 @@ def test_the_extension_exports_its_entry_only():
     assert [line.split()[-1] for line in done.stdout.splitlines()] == ['PyInit__core']
 
 
-@pytest.mark.skipif(not os.environ.get('FATTN_TEST_FULL'), reason='wheel (make test-full builds one)')
+@pytest.mark.full
 def test_wheel(tmp_path):
     pytest.importorskip('scikit_build_core', reason='wheel (scikit-build-core is not installed)')
     env = {**os.environ, 'PIP_NO_INDEX': '1', 'CMAKE_BUILD_PARALLEL_LEVEL': str(os.cpu_count())}

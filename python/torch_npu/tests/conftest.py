@@ -37,3 +37,15 @@ def script():
         return done
 
     return run
+
+
+def pytest_configure(config):
+    config.addinivalue_line('markers', 'full: takes minutes; runs with FATTN_TEST_FULL')
+
+
+def pytest_collection_modifyitems(config, items):
+    """Long tests are those of `make test-full`; here they are not tests that could not run."""
+    if not os.environ.get('FATTN_TEST_FULL'):
+        long = [item for item in items if item.get_closest_marker('full')]
+        items[:] = [item for item in items if item not in long]
+        config.hook.pytest_deselected(items=long)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The package around the device: loading, refusing, alias mode, transfer_to_npu, testing, hccl, profiler."""
+import os
+import pathlib
 import subprocess
 import sys
 import unittest
@@ -267,3 +269,20 @@ def test_profiler():
 def test_contributed_modules_are_named():
     with pytest.raises(AttributeError, match='is not part of the emulation'):
         torch_npu.contrib.npu_fused_attention_with_layernorm  # pylint: disable=pointless-statement
+
+
+@pytest.mark.full
+def test_wheel(tmp_path):
+    """Built without a network, installed, found by `import torch`."""
+    pytest.importorskip('scikit_build_core', reason='scikit-build-core is not installed')
+    source = pathlib.Path(__file__).resolve().parents[1]
+    pip = [sys.executable, '-m', 'pip', '--disable-pip-version-check', '--quiet']
+    environment = {**os.environ, 'PIP_NO_INDEX': '1', 'CMAKE_BUILD_PARALLEL_LEVEL': str(os.cpu_count())}
+    subprocess.run([*pip, 'wheel', '--no-build-isolation', '--no-deps', '-w', tmp_path, source], check=True, env=environment)
+    [wheel] = tmp_path.glob('fattn_torch_npu-*.whl')
+    subprocess.run([*pip, 'install', '--no-deps', '--target', tmp_path / 'site', wheel], check=True, env=environment)
+    paths = os.pathsep.join([str(tmp_path / 'site'), environment.get('PYTHONPATH', '')])
+    code = 'import torch; x = torch.ones(2, device="npu"); import torch_npu; print(x.device, torch_npu.MODE, torch_npu.__file__)'
+    said = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True,
+                          env={**environment, 'PYTHONPATH': paths}).stdout.split()
+    assert said == ['npu:0', 'device', str(tmp_path / 'site' / 'torch_npu' / '__init__.py')]
