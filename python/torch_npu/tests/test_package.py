@@ -13,6 +13,7 @@ import torch_npu
 from torch_npu.testing.common_distributed import skipIfUnsupportMultiNPU
 from torch_npu.testing.common_utils import (create_common_tensor, create_dtype_tensor, freeze_rng_state, iter_indices,
                                             SkipIfNotGteCANNVersion, SupportedDevices, test_2args_broadcast)
+from torch_npu.testing.decorator import Dtypes, Formats
 from torch_npu.testing.testcase import TestCase
 
 
@@ -206,6 +207,13 @@ class Cases(TestCase):
     def test_decorated(self):
         self.assertTrue(torch.npu.is_available())
 
+    seen = []
+
+    @Dtypes(torch.float16, torch.float32)
+    @Formats(0, 2)
+    def test_cases(self, dtype, npu_format):
+        self.seen.append((dtype, npu_format))
+
     @SupportedDevices(['Ascend310P'])
     def test_for_another_device(self):
         self.fail('must be skipped')
@@ -219,7 +227,7 @@ def test_the_test_class():
     result = unittest.TestResult()
     unittest.defaultTestLoader.loadTestsFromTestCase(Cases).run(result)
     assert result.wasSuccessful(), result.failures + result.errors
-    assert (result.testsRun, len(result.skipped)) == (6, 2)
+    assert (result.testsRun, len(result.skipped)) == (7, 2) and len(Cases.seen) == 4
 
 
 WORKER = '''
