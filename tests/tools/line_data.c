@@ -66,9 +66,10 @@ static void into_the_callers_memory(void **state)
         problem_line *whole = open_line(lines[l]), *bare = line_parse(lines[l], &error);
         assert_non_null(bare);
         const line_tensor *expected = whole->tensors;
+        unsigned char memory[64];
         for (line_tensor *t = bare->tensors; t; t = t->next, expected = expected->next, n++) {
-            unsigned char memory[64] = {0};
             int64_t count;
+            memset(memory, 0, sizeof memory);
             io_count(t->t.rank, t->t.shape, &count);
             t->t.data = memory;
             assert_true(line_fill_tensor(bare, t, &error));
