@@ -7,7 +7,7 @@
  *   dV += (P R)^T dY,  dK += dS^T Q,  dQ += dS K
  *
  * The block owns its dQ. The dK and dV of a kv head pass by with its keys, in fp32 memory of the
- * worker; each of their elements is one chain over the rows in order. Everything is rounded once. */
+ * worker, the sum of each panel of rows after the other. Everything is rounded once. */
 #include "cpu/backward.h"
 
 #include <stdatomic.h>

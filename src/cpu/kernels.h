@@ -155,7 +155,7 @@ typedef void (*fattn_grad_fn)(float *st, float *dp, int keys, int vectors,
                               const fattn_grad_rows *rows, const uint64_t *hide,
                               const uint64_t *keep);
 
-/* o[key*ldo + c] += sum_row w[key*TILE_ROWS + row] * x[row*ldx + c], rows ascending, one chain: the
+/* o[key*ldo + c] += sum_row w[key*TILE_ROWS + row] * x[row*ldx + c], rows ascending, one chain from 0: the
  * share of these rows in dK or dV. keys, rows 1..64, cols a multiple of the vector width. */
 typedef void (*fattn_kv_grad_fn)(float *o, ptrdiff_t ldo, const float *w, const float *x,
                                  ptrdiff_t ldx, int keys, int rows, int cols);

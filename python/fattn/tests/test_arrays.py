@@ -273,3 +273,13 @@ def test_views_of_arrays_are_collected():
     del a
     gc.collect()
     assert gone() is None
+
+
+def test_a_sign_that_torch_keeps_beside_the_memory_is_refused(torch):
+    x = torch.randn(1, 2, 4, 8)
+    lazy = torch.complex(torch.zeros_like(x), -x).conj().imag
+    assert lazy.is_neg() and torch.equal(lazy, x)
+    with pytest.raises(fattn.KindError, match=r'query: torch keeps its sign as a bit .* give it as .resolve_neg\(\)'):
+        fattn.fusion_attention(lazy, x, x, 2, 'BNSD')
+    got = fattn.fusion_attention(lazy.resolve_neg(), x, x, 2, 'BNSD')
+    assert torch.equal(got.attention_out, fattn.fusion_attention(x, x, x, 2, 'BNSD').attention_out)

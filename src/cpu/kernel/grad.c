@@ -63,13 +63,14 @@ void ISA(grad)(float *st, float *dp, int keys, int vectors, const fattn_grad_row
     }
 }
 
-/* mr keys x nv vectors of columns: one chain over the rows per element, in whatever tile. */
+/* mr keys x nv vectors of columns: per element one chain over the rows from 0, in whatever register
+ * tile, which joins what is there at the end: the error grows with the panels, not with their rows. */
 static INLINE void tile(float *o, ptrdiff_t ldo, const float *w, const float *x, ptrdiff_t ldx,
                         int rows, const int mr, const int nv)
 {
     vf acc[TILE_HEIGHT_MAX][TILE_NV];
     UNROLL for (int i = 0; i < mr; i++)
-        UNROLL for (int j = 0; j < nv; j++) acc[i][j] = v_load(o + i * ldo + j * VL);
+        UNROLL for (int j = 0; j < nv; j++) acc[i][j] = v_dup(0.0f);
 
     for (int row = 0; row < rows; row++, w++, x += ldx)
         UNROLL for (int i = 0; i < mr; i++) {
@@ -78,7 +79,10 @@ static INLINE void tile(float *o, ptrdiff_t ldo, const float *w, const float *x,
         }
 
     UNROLL for (int i = 0; i < mr; i++)
-        UNROLL for (int j = 0; j < nv; j++) v_store(o + i * ldo + j * VL, acc[i][j]);
+        UNROLL for (int j = 0; j < nv; j++) {
+            float *to = o + i * ldo + j * VL;
+            v_store(to, v_add(v_load(to), acc[i][j]));
+        }
 }
 
 /* All keys for nv vectors of columns. */

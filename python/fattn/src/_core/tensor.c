@@ -208,11 +208,25 @@ static int read_dlpack(held_tensor *held, const dlpack_tensor *t, fattn_dtype as
     return check_alignment(tensor, where);
 }
 
+/* torch may keep the sign of a tensor as a bit beside memory that lacks it, and its description does not say so. */
+static int check_sign(PyObject *object, const place *where)
+{
+    static PyObject *name;
+    if (!name && !(name = PyUnicode_InternFromString("is_neg"))) return -1;
+    PyObject *method = PyObject_GetAttr(object, name), *negated = method ? PyObject_CallNoArgs(method) : NULL;
+    const int bad = negated == Py_True;
+    Py_XDECREF(method);
+    Py_XDECREF(negated);
+    PyErr_Clear(); /* other libraries have no such bit */
+    if (bad) errors_at(where, KIND_ERROR, "torch keeps its sign as a bit beside the memory; give it as .resolve_neg()");
+    return bad ? -1 : 0;
+}
+
 static int take_exchange(held_tensor *held, PyObject *object, const known_type *known, fattn_dtype as,
                          const place *where)
 {
     dlpack_tensor t;
-    if (known->exchange->describe(object, &t)) return -1;
+    if (check_sign(object, where) || known->exchange->describe(object, &t)) return -1;
     if (read_dlpack(held, &t, as, where)) return -1;
     held->owner = Py_NewRef(object);
     return 0;

@@ -149,6 +149,28 @@ def test_views(ops, name):
     assert torch.equal(call(*views), call(*(x.contiguous() for x in views)))
 
 
+def lazily(x):
+    """The same values, whose sign torch keeps as a bit: the imaginary part of a conjugate shares its memory."""
+    lazy = torch.complex(torch.zeros_like(x), -x).conj().imag
+    assert lazy.is_neg() and torch.equal(lazy, x)
+    return lazy
+
+
+@pytest.mark.parametrize('name', ('npu_fusion_attention', 'npu_fusion_attention_v2', 'npu_fusion_attention_v3'))
+@pytest.mark.parametrize('sign', ('query', 'dy'))
+def test_lazy_signs(ops, name, sign):
+    dy = torch.randn(2, 4, 5, 16)
+    results = []
+    q, k, v = qkv()
+    for query, gradient in ((q, dy), (lazily(q), dy) if sign == 'query' else (q, lazily(dy))):
+        key = k.clone().requires_grad_()
+        out = getattr(ops, name)(query, key, v, 4, 'BNSD', scale=0.25)[0]
+        results.append((out, *torch.autograd.grad(out, key, gradient)))
+        assert torch.equal(getattr(ops, name)(query, k, v, 4, 'BNSD', scale=0.25)[0], out)
+    for got, want in zip(*results):
+        assert torch.equal(got, want)
+
+
 def test_mixed_devices(ops):
     q, k, v = qkv()
     with pytest.raises(RuntimeError):

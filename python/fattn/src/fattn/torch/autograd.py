@@ -156,7 +156,7 @@ class FusionAttention(torch.autograd.Function):
             options['seed_drawn'], options['offset_drawn'] = seed, offset
         if needs[3]:
             options['need_dpse'] = True
-        plain = ctx.plain and type(dy) is torch.Tensor and unobserved()
+        plain = ctx.plain and type(dy) is torch.Tensor and not dy.is_neg() and unobserved()
         backward = fusion_attention_backward if plain else torch.ops.fattn.fusion_attention_backward
         token = _core.current_context.set(ctx.context)  # backward may run in another thread
         try:

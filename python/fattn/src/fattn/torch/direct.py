@@ -32,7 +32,7 @@ def plain(values):
     for value in values:
         kind = type(value)
         if kind is Tensor or kind is Parameter:
-            if not value.is_cpu:
+            if not value.is_cpu or value.is_neg():  # a lazy sign: the dispatcher resolves it, the memory lacks it
                 return False
         elif kind is list or kind is tuple:
             if not plain(value):
