@@ -227,7 +227,7 @@ def test_the_test_class():
     result = unittest.TestResult()
     unittest.defaultTestLoader.loadTestsFromTestCase(Cases).run(result)
     assert result.wasSuccessful(), result.failures + result.errors
-    assert (result.testsRun, len(result.skipped)) == (7, 2) and len(Cases.seen) == 4
+    assert (result.testsRun, len(result.skipped)) == (7, 2) and len(set(Cases.seen)) == 4
 
 
 WORKER = '''
