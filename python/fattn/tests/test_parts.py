@@ -87,13 +87,47 @@ def test_adaptive_gives_the_same_bits(rng):
     assert all(np.array_equal(a, b) for a, b in zip(got[:3], want[:3]))
 
 
+def cut_alike(name, **f):
+    """The call cut in two at least gives the bits of the whole one."""
+    whole = fattn.estimate_memory(name, **f)
+    limit = sum(whole[x] for x in ('input_bytes', 'output_bytes', 'workspace_bytes')) - 1
+    want, got = getattr(fattn, name)(**f), fattn.adaptive(name, limit=limit, **f)
+    assert type(got) is type(want)
+    assert all(np.array_equal(x, y) for x, y in zip(want, got))
+
+
 def test_adaptive_cuts_what_belongs_to_a_sequence(rng):
     q, k, v = (rng.standard_normal((5, 4, s, 16), np.float32) for s in (6, 9, 9))
     f = dict(query=q, key=k, value=v, num_heads=4, input_layout='BNSD', scale=0.25, actual_seq_lengths_kv=[9, 3, 5, 1, 7],
              atten_mask=rng.random((5, 1, 6, 9)) < 0.3, softmax_lse_flag=True)
-    want = fattn.fused_infer_attention_score(**f)
-    got = fattn.adaptive('fused_infer_attention_score', limit=200_000, **f)
-    assert all(np.array_equal(a, b) for a, b in zip(got, want))
+    cut_alike('fused_infer_attention_score', **f)
+
+
+def test_adaptive_cuts_lengths_of_any_kind(rng):
+    q, k, v = (rng.standard_normal((5, 4, s, 16), np.float32) for s in (6, 9, 9))
+    cut_alike('fused_infer_attention_score', query=q, key=k, value=v, num_heads=4, input_layout='BNSD', scale=0.25,
+              actual_seq_lengths_kv=np.array([9, 3, 5, 1, 7]), softmax_lse_flag=True)
+
+
+def test_adaptive_gives_pools_whole(rng):
+    """Under a block_table axis 0 of key counts blocks, which may be as many as sequences."""
+    q, pool = rng.standard_normal((4, 4, 1, 16), np.float32), rng.standard_normal((4, 16, 64), np.float32)
+    f = dict(query=q, key=pool, value=pool, num_heads=4, input_layout='BNSD', scale=0.25, block_size=16,
+             block_table=np.array([[3], [1], [0], [2]], np.int32), actual_seq_lengths_kv=[16, 5, 9, 2])
+    cut_alike('fused_infer_attention_score', **f)
+
+
+def test_adaptive_cuts_prefixes_and_slopes(rng):
+    q = rng.standard_normal((3, 4, 12, 16), np.float32)
+    f = dict(query=q, key=q, value=q, head_num=4, input_layout='BNSD', scale=0.25)
+    cut_alike('fusion_attention', **f, prefix=[3, 7, 12], sparse_mode=6, atten_mask=np.triu(np.ones((3072, 2048), bool), 1))
+    cut_alike('fusion_attention', **f, pse=rng.random((3, 4), np.float32), pse_type=2)
+
+
+def test_adaptive_cuts_a_mask_of_one_row(rng):
+    q, k = rng.standard_normal((3, 4, 1, 16), np.float32), rng.standard_normal((3, 4, 9, 16), np.float32)
+    cut_alike('incre_flash_attention', query=q, key=k, value=k, num_heads=4, input_layout='BNSD',
+              atten_mask=rng.random((3, 9)) < 0.3)
 
 
 def test_adaptive_loses_nothing_when_memory_runs_out(rng, monkeypatch):
@@ -122,6 +156,10 @@ def test_adaptive_refusals(rng):
         fattn.adaptive('fusion_attention', limit=10, **f)
     with pytest.raises(fattn.Unsupported, match='keep_prob 0.5'):
         fattn.adaptive('fusion_attention', limit=1 << 30, **f, keep_prob=0.5)
+    with pytest.raises(fattn.Unsupported, match='antiquant_scale: scales are not cut'):
+        cache = np.ones((2, 2, 4, 16), np.int8)
+        fattn.adaptive('incre_flash_attention', limit=1, query=q[:, :, :1], key=cache, value=cache, num_heads=2,
+                       input_layout='BNSD', antiquant_scale=np.ones((2, 2, 4), np.float32))
     with pytest.raises(fattn.Unsupported, match='TND'):
         fattn.adaptive('fusion_attention', limit=1 << 30, **{**f, 'input_layout': 'TND'})
 

@@ -143,7 +143,8 @@ def adaptive(operator: Any, *, limit: int, context: Any = None, **fields: Any) -
 
     The estimate is fattn.estimate_memory's (inputs, outputs, workspace of a part). Where memory runs out all the same,
     the part is halved and nothing is lost. Tensors with the batch in front are cut, lists with a number for each
-    sequence, too; packed layouts (TND) and dropout are refused. Raises OutOfMemory where one sequence alone is too large.
+    sequence, too, pools under a block_table are not; packed layouts (TND), scales of quantised caches and dropout are
+    refused. Raises OutOfMemory where one sequence alone is too large.
     """
     from .errors import OutOfMemory
     from .info import estimate_memory
@@ -153,7 +154,9 @@ def adaptive(operator: Any, *, limit: int, context: Any = None, **fields: Any) -
     batches = fields['query'].shape[axis]
 
     def part(lo, hi):
-        return {name: _cut(name, value, lo, hi, batches, axis) for name, value in fields.items()}
+        if hi - lo == batches:
+            return fields
+        return {name: _cut(name, value, lo, hi, batches, fields) for name, value in fields.items()}
 
     def bytes_of(size):
         found = estimate_memory(op.name, context=context, **part(0, size))
@@ -187,24 +190,50 @@ def _batch_axis(name: str, fields: dict) -> int:
         raise Unsupported(f'adaptive: keep_prob {fields["keep_prob"]}: the mask of a part is not a part of the mask')
     if 'query' not in fields:
         raise ArgumentError(f'adaptive: {name}: query is missing')
-    return 1 if layout == 'SBH' else 0
+    return int(_is_sbh(fields))
 
 
 _OF_THE_BATCH = ('query', 'key', 'value', 'query_rope', 'key_rope')
-_PAGED = ('key', 'value', 'key_rope')
+_POOLS = ('key', 'value', 'key_rope')  # under a block_table the batch is not an axis of theirs
+_NUMBERS = ('actual_seq_qlen', 'actual_seq_kvlen', 'actual_seq_lengths', 'actual_seq_lengths_kv', 'prefix')
+_BIASES = ('atten_mask', 'pse', 'pse_shift')
 
 
-def _cut(name: str, value: Any, lo: int, hi: int, batches: int, axis: int) -> Any:
-    """The part of an argument."""
+def _cut(name: str, value: Any, lo: int, hi: int, batches: int, fields: dict) -> Any:
+    """The part of an argument; what all sequences share is given whole."""
+    if value is None or name == 'context' or (name in _POOLS and fields.get('block_table') is not None):
+        return value
     if name in _OF_THE_BATCH:
-        return _contiguous(value[:, lo:hi] if axis else value[lo:hi])
-    shape = getattr(value, 'shape', None)
-    if shape is not None:
-        return _contiguous(value[lo:hi]) if name in ('atten_mask', 'pse', 'pse_shift', 'block_table') and len(shape) > 1 and \
-            shape[0] == batches and (len(shape) > 2 or name == 'block_table') else value
-    if name.startswith('actual_seq') and isinstance(value, (list, tuple)) and len(value) == batches:
+        return _contiguous(value[:, lo:hi] if _is_sbh(fields) else value[lo:hi])
+    if name in ('key_list', 'value_list'):
         return value[lo:hi]
+    if name in _NUMBERS:
+        return value[lo:hi] if len(value) == batches else value
+    if name == 'block_table':
+        return _contiguous(value[lo:hi])
+    if 'antiquant' in name and max(getattr(value, 'shape', ()), default=1) > 1:
+        raise Unsupported(f'adaptive: {name}: scales are not cut; make the calls part by part')
+    if name in _BIASES and _has_batch(name, value, batches, fields):
+        return _contiguous(value[lo:hi])
     return value
+
+
+def _is_sbh(fields: dict) -> bool:
+    return fields.get('input_layout', 'BSH').upper() == 'SBH'
+
+
+def _has_batch(name: str, value: Any, batches: int, fields: dict) -> bool:
+    """Whether the first axis counts sequences. Of rank 2 are [Sq,Sk] masks, [B,Sk] masks of one query row each, [B,N]
+    slopes."""
+    shape = value.shape
+    if len(shape) < 2 or shape[0] != batches:
+        return False
+    return len(shape) > 2 or name == 'pse' or (name == 'atten_mask' and 'num_heads' in fields and _one_row(fields))
+
+
+def _one_row(fields: dict) -> bool:
+    layout, shape = fields.get('input_layout', 'BSH').upper(), fields['query'].shape
+    return shape[2 if layout.startswith('BNSD') else 1] == 1
 
 
 def _together(op: Any, results: list, axis: int) -> Any:

@@ -143,6 +143,33 @@ def test_cache_of_other_rows():
     torch.testing.assert_close(out[0].double(), exact(q[0], k[2, :6], v[2, :6])[0], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize('by_batch', (False, True))
+@pytest.mark.parametrize('k_ends', ([0, 3, 5, 9], [0, 4, 9, 13]))
+def test_variable_lengths_with_slopes(by_batch, k_ends):
+    q_ends, slopes = [0, 3, 5, 9], torch.rand(3, 4) if by_batch else torch.rand(4)
+    q, k, v = (torch.randn(t, h, 16) for t, h in ((9, 4), (k_ends[-1], 2), (k_ends[-1], 2)))
+    out, lse, _ = flash_attn_varlen_func(q, k, v, q_ends, k_ends, causal=True, alibi_slopes=slopes, return_attn_probs=True)
+    want = [exact(q[a:b], k[c:d], v[c:d], True, slopes=slopes[i] if by_batch else slopes)
+            for i, (a, b, c, d) in enumerate(zip(q_ends, q_ends[1:], k_ends, k_ends[1:]))]
+    torch.testing.assert_close(out.double(), torch.cat([w[0] for w in want]), rtol=0, atol=1e-5)
+    torch.testing.assert_close(lse.double(), torch.cat([w[1] for w in want], 1), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize('lengths, blocks, sentence', [
+    ([3], None, 'cache_seqlens: 1 lengths for 2 sequences'), ([3, -1], None, r'cache_seqlens\[1\]: -1'),
+    ([3, 41], None, r'cache_seqlens\[1\]: 41'), ([3, 4], [[0, 1], [9, 2]], r'block_table\[1,0\]: 9'),
+])
+def test_a_refused_call_leaves_the_cache(lengths, blocks, sentence):
+    q, k, v = tensors(sq=1, sk=40)
+    table = None
+    if blocks:
+        k, v, table = k.reshape(4, 20, 2, 16), v.reshape(4, 20, 2, 16), torch.tensor(blocks, dtype=torch.int32)
+    before, new = k.clone(), torch.randn(2, 1, 2, 16)
+    with pytest.raises(fattn.Error, match=sentence):
+        flash_attn_with_kvcache(q, k, v, new, new, cache_seqlens=torch.tensor(lengths), block_table=table)
+    assert torch.equal(k, before)
+
+
 @pytest.mark.parametrize('call, sentence', [
     (lambda q, k, v: flash_attn_func(q, k, v, softcap=30.0), 'softcap: 30.0: the operators have none'),
     (lambda q, k, v: flash_attn_with_kvcache(q, k, v, rotary_cos=torch.ones(1)), 'rotary_cos'),

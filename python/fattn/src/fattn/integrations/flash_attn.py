@@ -111,12 +111,27 @@ def flash_attn_varlen_func(q, k, v, cu_seqlens_q, cu_seqlens_k, max_seqlen_q=Non
             scale=scale, block_table=block_table.int(), block_size=k.shape[1], actual_seq_lengths=q_ends,
             actual_seq_lengths_kv=lengths, softmax_lse_flag=return_attn_probs, **options)
         return (out, lse[..., 0].T.contiguous(), None) if return_attn_probs else out
+    if alibi_slopes is not None and q_ends != k_ends:
+        return by_sequence(q, k, v, q_ends, k_ends, alibi_slopes, return_attn_probs, dropout_p=dropout_p,
+                           softmax_scale=softmax_scale, causal=causal, window_size=window_size)
     if alibi_slopes is not None:
         options.update(pse=alibi_slopes.float(), pse_type=2)
     out, maximum, total, *_ = torch.ops.npu.npu_fusion_attention_v2(
         q, k, v, q.shape[1], 'TND', scale=scale, keep_prob=1.0 - dropout_p, actual_seq_qlen=q_ends, actual_seq_kvlen=k_ends,
         softmax_layout='TND', **options)
     return (out, log_sum_exp(maximum, total).T.contiguous(), None) if return_attn_probs else out
+
+
+def by_sequence(q, k, v, q_ends, k_ends, slopes, return_attn_probs, **named):
+    """One call for each packed sequence: the operators make distances only where queries and keys are as many."""
+    outs, lses, q_lo, k_lo = [], [], 0, 0
+    for b, (q_hi, k_hi) in enumerate(zip(q_ends, k_ends)):
+        out, lse, _ = flash_attn_func(q[None, q_lo:q_hi], k[None, k_lo:k_hi], v[None, k_lo:k_hi],
+                                      alibi_slopes=slopes[b] if slopes.dim() == 2 else slopes, return_attn_probs=True, **named)
+        outs.append(out[0])
+        lses.append(lse[0])
+        q_lo, k_lo = q_hi, k_hi
+    return (torch.cat(outs), torch.cat(lses, 1), None) if return_attn_probs else torch.cat(outs)
 
 
 def flat_pages(cache):
@@ -133,6 +148,22 @@ def append(cache, new, lengths, block_table):
                 cache[b, at] = new[b, i]
             else:
                 cache[int(block_table[b, at // cache.shape[1]]), at % cache.shape[1]] = new[b, i]
+
+
+def check_new_rows(k, v, k_cache, v_cache, lengths, block_table):
+    """All that could stop `append` half way."""
+    for name, new, cache in (('k', k, k_cache), ('v', v, v_cache)):
+        wanted = len(lengths), k.shape[1], *cache.shape[2:]
+        if tuple(new.shape) != wanted:
+            raise ArgumentError(f'{name}: shape {tuple(new.shape)}; it must be {wanted}, as the cache has it')
+    if block_table is None:
+        return
+    rows = k_cache.shape[1]
+    for b, length in enumerate(lengths):
+        for at in range(length // rows, -(-(length + k.shape[1]) // rows)):
+            block = int(block_table[b, at])
+            if not 0 <= block < k_cache.shape[0]:
+                raise ArgumentError(f'block_table[{b},{at}]: {block}; the cache has blocks 0..{k_cache.shape[0] - 1}')
 
 
 def flash_attn_with_kvcache(q, k_cache, v_cache, k=None, v=None, rotary_cos=None, rotary_sin=None, cache_seqlens=None,
@@ -164,6 +195,7 @@ def flash_attn_with_kvcache(q, k_cache, v_cache, k=None, v=None, rotary_cos=None
     if k is not None:
         if max(lengths) + k.shape[1] > capacity:
             raise ArgumentError(f'cache_seqlens: {max(lengths)} and {k.shape[1]} new rows are more than the cache\'s {capacity}')
+        check_new_rows(k, v, k_cache, v_cache, lengths, block_table)
         append(k_cache, k, lengths, block_table)
         append(v_cache, v, lengths, block_table)
         if cache_batch_idx is not None:
@@ -186,8 +218,16 @@ def one_row_arguments(q, causal, window_size):
 
 
 def cache_lengths(cache_seqlens, batches, capacity):
+    """One length for each sequence, all of them checked: the cache is written afterwards."""
     if cache_seqlens is None:
         return [capacity] * batches
     if isinstance(cache_seqlens, int):
-        return [cache_seqlens] * batches
-    return cache_seqlens.tolist()
+        lengths = [cache_seqlens] * batches
+    else:
+        lengths = [int(n) for n in cache_seqlens]
+    if len(lengths) != batches:
+        raise ArgumentError(f'cache_seqlens: {len(lengths)} lengths for {batches} sequences; give one for each')
+    for b, n in enumerate(lengths):
+        if not 0 <= n <= capacity:
+            raise ArgumentError(f'cache_seqlens[{b}]: {n}; it must be in 0..{capacity}, the rows of a sequence\'s cache')
+    return lengths
