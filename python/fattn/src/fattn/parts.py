@@ -156,7 +156,7 @@ def adaptive(operator: Any, *, limit: int, context: Any = None, **fields: Any) -
     def part(lo, hi):
         if hi - lo == batches:
             return fields
-        return {name: _cut(name, value, lo, hi, batches, fields) for name, value in fields.items()}
+        return {name: _cut(name, value, lo, hi, fields, axis) for name, value in fields.items()}
 
     def bytes_of(size):
         found = estimate_memory(op.name, context=context, **part(0, size))
@@ -190,7 +190,7 @@ def _batch_axis(name: str, fields: dict) -> int:
         raise Unsupported(f'adaptive: keep_prob {fields["keep_prob"]}: the mask of a part is not a part of the mask')
     if 'query' not in fields:
         raise ArgumentError(f'adaptive: {name}: query is missing')
-    return int(_is_sbh(fields))
+    return 1 if layout == 'SBH' else 0
 
 
 _OF_THE_BATCH = ('query', 'key', 'value', 'query_rope', 'key_rope')
@@ -199,12 +199,13 @@ _NUMBERS = ('actual_seq_qlen', 'actual_seq_kvlen', 'actual_seq_lengths', 'actual
 _BIASES = ('atten_mask', 'pse', 'pse_shift')
 
 
-def _cut(name: str, value: Any, lo: int, hi: int, batches: int, fields: dict) -> Any:
+def _cut(name: str, value: Any, lo: int, hi: int, fields: dict, axis: int) -> Any:
     """The part of an argument; what all sequences share is given whole."""
-    if value is None or name == 'context' or (name in _POOLS and fields.get('block_table') is not None):
+    batches = fields['query'].shape[axis]
+    if value is None or (name in _POOLS and fields.get('block_table') is not None):
         return value
     if name in _OF_THE_BATCH:
-        return _contiguous(value[:, lo:hi] if _is_sbh(fields) else value[lo:hi])
+        return _contiguous(value[:, lo:hi] if axis else value[lo:hi])
     if name in ('key_list', 'value_list'):
         return value[lo:hi]
     if name in _NUMBERS:
@@ -216,10 +217,6 @@ def _cut(name: str, value: Any, lo: int, hi: int, batches: int, fields: dict) ->
     if name in _BIASES and _has_batch(name, value, batches, fields):
         return _contiguous(value[lo:hi])
     return value
-
-
-def _is_sbh(fields: dict) -> bool:
-    return fields.get('input_layout', 'BSH').upper() == 'SBH'
 
 
 def _has_batch(name: str, value: Any, batches: int, fields: dict) -> bool:

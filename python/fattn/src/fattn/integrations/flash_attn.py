@@ -95,7 +95,8 @@ def flash_attn_varlen_func(q, k, v, cu_seqlens_q, cu_seqlens_k, max_seqlen_q=Non
                            deterministic=False, return_attn_probs=False, block_table=None):  # pylint: disable=unused-argument
     """Packed sequences: q (Tq, N, D), k and v (Tk, Nkv, D), cu_seqlens (sequences + 1,); differentiable.
 
-    block_table (sequences, blocks): k and v are pages (blocks, rows, Nkv, D), without gradients. return_attn_probs: also
+    alibi_slopes fp32 (N,) or (sequences, N), as in flash_attn_func. block_table (sequences, blocks): k and v are pages
+    (blocks, rows, Nkv, D), without gradients. return_attn_probs: also
     softmax_lse fp32 (N, Tq).
     """
     refuse_softcap(softcap)
