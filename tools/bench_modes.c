@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* bench_modes.c — the suite `modes`: 16 heads x 128, 2048 tokens, under one kind of mask or bias each,
  * as problem lines ("T" stands for the dtype). A mask or bias in a tensor, and slopes, have the same
- * call without it beside them. */
+ * call without it beside them; so has the call in fp16 arithmetic, in fp32. */
 #include "bench_rows.h"
 
 #include <math.h>
 #include <stdio.h>
 
-enum { HEADS = 16, DIM = 128, TOKENS = 2048, BAND = 256, PREFIX = 512, FORMS = 6, LINE = 1024 };
+enum { HEADS = 16, DIM = 128, TOKENS = 2048, BAND = 256, PREFIX = 512, FORMS = 7, LINE = 1024 };
 
 /* Of the packed row: long and short, none a multiple of a tile, TOKENS in all. */
 static const int lengths[] = {300, 1, 1000, 20, 500, 7, 150, 70};
@@ -63,15 +63,18 @@ int bench_modes_rows(bench_row *rows)
         const char *name, *tensors, *mode;
         double pairs; /* of one head */
         bool beside;  /* the call without it runs in turn */
+        bool half;
     } forms[FORMS] = {
         {"band256", dense, "sparse_mode=4 pre_tokens=256 next_tokens=0 atten_mask=bool[2048,2048]",
-         triangle(TOKENS) - triangle(TOKENS - BAND - 1), false},
+         triangle(TOKENS) - triangle(TOKENS - BAND - 1), false, false},
         {"prefix512", dense, "sparse_mode=6 prefix=512 atten_mask=bool[3072,2048]",
-         triangle(TOKENS) + triangle(PREFIX - 1), false},
-        {"tndmix", packed, ends, packed_pairs(), false},
-        {"mask", dense, "sparse_mode=1 atten_mask=bool[2048,2048] density=0.25", 0.75 * all, true},
-        {"pse", dense, "pse=T[1,16,2048,2048]", all, true},
-        {"alibi", dense, slopes, all, true},
+         triangle(TOKENS) + triangle(PREFIX - 1), false, false},
+        {"tndmix", packed, ends, packed_pairs(), false, false},
+        {"mask", dense, "sparse_mode=1 atten_mask=bool[2048,2048] density=0.25", 0.75 * all, true,
+         false},
+        {"pse", dense, "pse=T[1,16,2048,2048]", all, true, false},
+        {"alibi", dense, slopes, all, true, false},
+        {"f16arith", dense, "compute=f16", all, true, true},
     };
     snprintf(lines[FORMS], LINE, "%s %s", op, dense);
     for (int i = 0; i < FORMS; i++) {
@@ -79,7 +82,8 @@ int bench_modes_rows(bench_row *rows)
         rows[i] = (bench_row){.suite = "modes",
                               .lines = {lines[i], forms[i].beside ? lines[FORMS] : NULL},
                               .pairs = HEADS * forms[i].pairs,
-                              .dims = 2 * DIM};
+                              .dims = 2 * DIM,
+                              .half = forms[i].half};
         snprintf(rows[i].name, BENCH_NAME, "16x128x2048-b1-%s", forms[i].name);
     }
     return FORMS;

@@ -30,6 +30,7 @@ typedef struct bench_row {
     bool plan_timed;      /* plan_us and call_us are asked for */
     bool plan_only;       /* the plan is timed and nothing else: no memory for tensors */
     const char *quant;    /* suite quant: how keys and values are stored */
+    bool half;            /* f16, whatever --dtype says; its first line is computed in fp16 arithmetic */
 } bench_row;
 
 /* Fills rows[BENCH_MAX_ROWS]; the number of rows, 0 for an unknown suite. */

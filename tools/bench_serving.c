@@ -15,6 +15,8 @@ enum { CALLS = 3, PLANS = 200, TINY_RUNS = 1000 };
 
 typedef struct serving_call {
     problem_line *line;
+    fattn_context *own; /* of a line in fp16 arithmetic; others run in the session's */
+    fattn_context *context;
     fattn_plan *plan;
     bench_buffer memory;
 } serving_call;
@@ -68,9 +70,43 @@ static bool place(serving_call *c, const bench_row *row, fattn_dtype dtype, line
     return true;
 }
 
-static fattn_status make_plan(const serving_call *c, fattn_context *context, fattn_plan **plan)
+static fattn_status make_plan(const serving_call *c, fattn_plan **plan)
 {
-    return c->line->op->plan(context, c->line->args, plan);
+    return c->line->op->plan(c->context, c->line->args, plan);
+}
+
+/* The session's context, or one like it for the line's arithmetic. */
+static fattn_status choose_context(serving_call *c, const bench_session *s)
+{
+    c->context = s->context;
+    if (c->line->compute == FATTN_COMPUTE_F32) return FATTN_OK;
+    fattn_context_options options;
+    fattn_context_options_init(&options);
+    options.isa = fattn_context_isa(s->context);
+    options.threads = fattn_context_threads(s->context);
+    options.pin_threads = 1;
+    line_options(c->line, &options);
+    const fattn_status status = fattn_context_create(&c->own, &options);
+    c->context = c->own;
+    return status;
+}
+
+/* fp16 arithmetic is measured where the processor has it. false with a note. */
+static bool has_arithmetic(const bench_session *s, bench_result *result)
+{
+    fattn_context_options options;
+    fattn_context *context = NULL;
+    fattn_context_options_init(&options);
+    options.isa = fattn_context_isa(s->context);
+    options.threads = 1;
+    options.compute = FATTN_COMPUTE_F16;
+    const bool software = strcmp(options.isa, "scalar") == 0;
+    const bool refused = fattn_context_create(&context, &options) != FATTN_OK;
+    fattn_context_destroy(context);
+    if (software || refused)
+        snprintf(result->note, sizeof result->note, "%.190s",
+                 refused ? fattn_error_message() : "fp16 arithmetic in software is not measured");
+    return !software && !refused;
 }
 
 static fattn_status run(const serving_call *c)
@@ -83,11 +119,12 @@ static bool open_call(serving_call *c, bench_session *s, const bench_row *row, c
                       bench_result *result)
 {
     line_error error = {.text = ""};
-    c->line = parse(text, s->settings.dtype, &error);
-    fattn_status status = c->line ? line_shapes(c->line, s->context) : FATTN_E_ARG;
+    c->line = parse(text, result->dtype, &error);
+    fattn_status status = c->line ? choose_context(c, s) : FATTN_E_ARG;
+    if (status == FATTN_OK) status = line_shapes(c->line, c->context);
     bool good = c->line && status == FATTN_OK;
-    if (good && !row->plan_only && !place(c, row, s->settings.dtype, &error)) good = false;
-    if (good) good = (status = make_plan(c, s->context, &c->plan)) == FATTN_OK;
+    if (good && !row->plan_only && !place(c, row, result->dtype, &error)) good = false;
+    if (good) good = (status = make_plan(c, &c->plan)) == FATTN_OK;
     if (good && !row->plan_only) good = (status = run(c)) == FATTN_OK;
     if (good) return true;
     snprintf(result->note, sizeof result->note, "%.190s",
@@ -101,15 +138,16 @@ static void close_call(serving_call *c)
     fattn_plan_destroy(c->plan);
     line_destroy(c->line);
     bench_buffer_free(&c->memory);
+    fattn_context_destroy(c->own);
 }
 
-static double best_plan_us(const serving_call *c, fattn_context *context)
+static double best_plan_us(const serving_call *c)
 {
     double best = INFINITY;
     for (int i = 0; i < PLANS; i++) {
         fattn_plan *plan = NULL;
         const double start = bench_now();
-        if (make_plan(c, context, &plan) != FATTN_OK) return NAN;
+        if (make_plan(c, &plan) != FATTN_OK) return NAN;
         best = fmin(best, bench_now() - start);
         fattn_plan_destroy(plan);
     }
@@ -176,17 +214,18 @@ void bench_serving(bench_session *s, const bench_row *row, bench_result *result)
 {
     serving_call calls[CALLS] = {0};
     int n = 0;
-    bool good = true;
     *result = bench_result_empty();
     result->row = *row;
-    result->dtype = s->settings.dtype;
+    result->dtype = row->half ? FATTN_F16 : s->settings.dtype;
+    if (row->half && !has_arithmetic(s, result)) return;
+    bool good = true;
     const int most = s->settings.standard ? CALLS : 1; /* the plain form stands behind the call */
     while (good && n < most && row->lines[n]) {
         good = open_call(&calls[n], s, row, row->lines[n], result);
         n++;
     }
     if (good) {
-        if (row->plan_timed) result->plan_us = best_plan_us(&calls[0], s->context);
+        if (row->plan_timed) result->plan_us = best_plan_us(&calls[0]);
         result->extra_bytes = (int64_t)fattn_plan_workspace(calls[0].plan);
         if (!row->plan_only) measure(s, calls, n, result);
     }

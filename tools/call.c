@@ -34,6 +34,20 @@ json_node *call_warnings_json(const call_warnings *warnings)
     return array;
 }
 
+static int set_compute(const cli_values *values, fattn_context_options *options)
+{
+    const char *given = cli_given(values, "compute");
+    if (options->compute != FATTN_COMPUTE_F32 && !given) return CLI_GO; /* the line says so */
+    const char *compute = cli_get(values, "compute");
+    options->compute = FATTN_COMPUTE_F32;
+    if (!compute || strcmp(compute, "f32") == 0) return CLI_GO;
+    if (strcmp(compute, "f16") != 0)
+        return cli_error(values->verb->name, CLI_USAGE, "--compute: '%s' is neither f32 nor f16",
+                         compute);
+    options->compute = FATTN_COMPUTE_F16;
+    return CLI_GO;
+}
+
 int call_options(const cli_values *values, fattn_context_options *options)
 {
     int64_t threads = options->threads;
@@ -45,18 +59,7 @@ int call_options(const cli_values *values, fattn_context_options *options)
     if (cli_given(values, "isa")) options->isa = cli_given(values, "isa");
     if (cli_given(values, "backend")) options->backend = cli_given(values, "backend");
     if (cli_given(values, "strict")) options->strict = 1;
-    return CLI_GO;
-}
-
-static int set_compute(const cli_values *values, fattn_context_options *options)
-{
-    const char *compute = cli_get(values, "compute");
-    if (!compute || strcmp(compute, "f32") == 0) return CLI_GO;
-    if (strcmp(compute, "f16") != 0)
-        return cli_error(values->verb->name, CLI_USAGE, "--compute: '%s' is neither f32 nor f16",
-                         compute);
-    options->compute = FATTN_COMPUTE_F16;
-    return CLI_GO;
+    return set_compute(values, options);
 }
 
 int call_context(const cli_values *values, const problem_line *line, call_warnings *warnings,
@@ -66,7 +69,6 @@ int call_context(const cli_values *values, const problem_line *line, call_warnin
     fattn_context_options_init(&options);
     if (line) line_options(line, &options);
     int code = call_options(values, &options);
-    if (code == CLI_GO) code = set_compute(values, &options);
     if (code != CLI_GO) return code;
     options.warn = warn;
     options.warn_self = warnings;

@@ -16,7 +16,8 @@ explain_time explain_predict(const fattn_explanation *e, const explain_peaks *pe
                       .compute_ms = NAN,
                       .memory_ms = NAN,
                       .predicted_ms = NAN};
-    if (strcmp(e->backend, "cpu") != 0) return t; /* the ceilings are those of its kernels */
+    /* the ceilings are those of its kernels, in fp32 */
+    if (strcmp(e->backend, "cpu") != 0 || strcmp(e->compute, "f16") == 0) return t;
     const double gflops = peaks->gflops.value, gbps = peaks->gbps.value;
     if (gflops > 0) t.compute_ms = e->flops / gflops * 1e-6;
     if (gbps > 0) t.memory_ms = t.bytes / gbps * 1e-6;
@@ -139,7 +140,7 @@ static void print_time(const fattn_explanation *e, const explain_peaks *peaks)
 {
     const explain_time t = explain_predict(e, peaks);
     if (!t.binds) {
-        puts("time       not predicted: the machine's ceilings say nothing about this backend");
+        puts("time       not predicted: the machine's ceilings say nothing about this arithmetic");
         return;
     }
     printf(
@@ -151,8 +152,8 @@ static void print_time(const fattn_explanation *e, const explain_peaks *peaks)
 void explain_print(const fattn_explanation *e, const explain_peaks *peaks)
 {
     printf("problem    %s\n", e->problem);
-    printf("computed   by %s%s%s, %d threads\n", e->backend, e->isa[0] ? ", " : "", e->isa,
-           e->threads);
+    printf("computed   by %s%s%s%s, %d threads\n", e->backend, e->isa[0] ? ", " : "", e->isa,
+           strcmp(e->compute, "f16") == 0 ? " in fp16 arithmetic" : "", e->threads);
     printf("work       %lld items (%lld tile, %lld dot) of up to %lld rows, %lld of them of split "
            "keys, %lld merges\n",
            LL(e->items), LL(e->tile_items), LL(e->dot_items), LL(e->item_rows), LL(e->split_items),
@@ -254,6 +255,7 @@ void explain_json(json_node *object, const fattn_explanation *e, const explain_p
     json_put_text(object, "problem", e->problem);
     json_put_text(object, "backend", e->backend);
     json_put_text(object, "isa", e->isa[0] ? e->isa : NULL);
+    json_put_text(object, "compute", e->compute[0] ? e->compute : NULL);
     json_put_int(object, "threads", e->threads);
     json_put_bool(object, "dense_mask", e->dense_mask);
     put_counts(object, e);

@@ -275,4 +275,5 @@ void line_options(const problem_line *line, fattn_context_options *options)
     if (line->strict >= 0) options->strict = line->strict;
     if (line->isa) options->isa = line->isa;
     if (line->backend) options->backend = line->backend;
+    if (line->compute != FATTN_COMPUTE_F32) options->compute = line->compute;
 }

@@ -92,6 +92,15 @@ static bool one_of(const line_word *w, line_error *error, const char *const *wor
     return line_fail(error, w->value_position, "%s: '%s' is none of %s", w->key, w->value, text);
 }
 
+static bool key_compute(problem_line *line, const line_word *w, line_error *error)
+{
+    static const char *const words[] = {"f32", "f16", NULL};
+    const char *word;
+    if (!one_of(w, error, words, "f32, f16", &word)) return false;
+    line->compute = strcmp(word, "f16") == 0 ? FATTN_COMPUTE_F16 : FATTN_COMPUTE_F32;
+    return true;
+}
+
 static bool key_page_layout(problem_line *line, const line_word *w, line_error *error)
 {
     static const char *const words[] = {"BnBsH", "BnNBsD", "NZ", NULL};
@@ -115,6 +124,7 @@ static const struct {
     {"strict", key_strict},
     {"isa", key_isa},
     {"backend", key_backend},
+    {"compute", key_compute},
     {"page", key_page},
     {"page_layout", key_page_layout},
     {"page_order", key_page_order},

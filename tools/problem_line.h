@@ -41,6 +41,7 @@ typedef struct problem_line {
     double density;            /* share of masked elements, 0.25 */
     int threads, strict;       /* 0, -1 = not said */
     const char *isa, *backend; /* NULL = not said */
+    fattn_compute compute;     /* F32 = not said */
     int64_t page;              /* rows per block, 0 = key and value are what the line says */
     const char *page_layout;   /* BnBsH, BnNBsD or NZ */
     const char *page_order;    /* shuffled or sorted */
@@ -82,7 +83,7 @@ fattn_status line_call(problem_line *line, fattn_context *context);
 /* The line as text, for free(); parsing it gives the same call. NULL when there is no memory. */
 char *line_print(const problem_line *line);
 
-/* Sets the fields of *options that the line names (threads, strict, isa, backend). */
+/* Sets the fields of *options that the line names (threads, strict, isa, backend, compute). */
 void line_options(const problem_line *line, fattn_context_options *options);
 
 /* The words that fill= takes, space separated. */

@@ -175,6 +175,14 @@ static void prefer_isa(call_record *r)
         if (strcmp(*isa, r->isa) == 0) r->line->isa = *isa;
 }
 
+/* The recorded arithmetic; older records have none. */
+static void prefer_compute(call_record *r)
+{
+    char *compute = record_text(r, "compute");
+    if (compute && strcmp(compute, "f16") == 0) r->line->compute = FATTN_COMPUTE_F16;
+    free(compute);
+}
+
 /* Dropout draws again what it drew: the context's generator as it was. Older records have none. */
 static void set_generator(const call_record *r, fattn_context *context)
 {
@@ -195,6 +203,7 @@ static int replay(const cli_values *values, call_record *r)
     fattn_context *context = NULL;
     call_warnings warnings = {.verb = "run"};
     prefer_isa(r);
+    prefer_compute(r);
     if (r->line->strict < 0)
         r->line->strict = 0; /* not said; the environment of today says nothing about it */
     if (!r->line->backend) r->line->backend = "any";

@@ -41,6 +41,7 @@ typedef struct fattn_explanation {
     char problem[320];   /* the canonical problem in one line */
     const char *backend; /* that computes it */
     const char *isa;     /* of its kernels; "" where it has none */
+    const char *compute; /* "f16" where tiles are multiplied in fp16 arithmetic, else "f32"; "" like isa */
     int threads;
     int n_backends; /* asked, in their order */
     fattn_backend_answer backends[FATTN_EXPLAIN_BACKENDS];

@@ -205,6 +205,9 @@ fattn_status fattn_verify(fattn_context *context, const fattn_operator *op, cons
     REQUIRE(translator, FATTN_E_UNSUPPORTED,
             "verify: %s has no float64 answer; attention operators have", op->name);
     TRY(context_resolve(&context));
+    REQUIRE(context->compute == FATTN_COMPUTE_F32, FATTN_E_UNSUPPORTED,
+            "verify: fp16 arithmetic has no bound for each element; verify in a context with "
+            "FATTN_COMPUTE_F32");
     fattn_arena arena = context_arena(context);
     warn_list warnings;
     const fattn_status status = verify(context, translator, args, &arena, &warnings, report);

@@ -70,11 +70,8 @@ static fattn_status check_values(const fattn_context_options *options)
             (int)THREADS_MAX);
     REQUIRE(!options->allocator.alloc == !options->allocator.free, FATTN_E_ARG,
             "allocator: alloc and free must be given together");
-    REQUIRE(
-        options->compute != FATTN_COMPUTE_F16, FATTN_E_UNSUPPORTED,
-        "compute: native fp16 arithmetic is not available in this version; use FATTN_COMPUTE_F32");
-    REQUIRE(options->compute == FATTN_COMPUTE_F32, FATTN_E_ARG, "compute: %d is not a known kind",
-            (int)options->compute);
+    REQUIRE(options->compute == FATTN_COMPUTE_F32 || options->compute == FATTN_COMPUTE_F16,
+            FATTN_E_ARG, "compute: %d is not a known kind", (int)options->compute);
     return FATTN_OK;
 }
 
@@ -107,6 +104,16 @@ static fattn_status settle_isa(fattn_context *context, const char *option)
     REQUIRE(isa_available(context->isa), FATTN_E_ARG,
             "%s: \"%s\" is not available on this machine or in this build; available here: %s",
             source, wanted, names);
+    return FATTN_OK;
+}
+
+static fattn_status check_compute(const fattn_context *context)
+{
+    REQUIRE(context->compute != FATTN_COMPUTE_F16 || isa_has_half(context->isa),
+            FATTN_E_UNSUPPORTED,
+            "compute: \"%s\" has no fp16 arithmetic on this machine or in this build; use "
+            "FATTN_COMPUTE_F32, or isa \"scalar\", which computes it in software",
+            isa_name(context->isa));
     return FATTN_OK;
 }
 
@@ -197,6 +204,7 @@ static fattn_status settle(fattn_context *context, const fattn_context_options *
     TRY(check_language());
     TRY(settle_log(context));
     TRY(settle_isa(context, options->isa));
+    TRY(check_compute(context));
     TRY(settle_backend(context, options->backend));
     return settle_threads(context, options);
 }

@@ -25,6 +25,17 @@ enum { BUILT_NEON = 1 };
 enum { BUILT_NEON = 0 };
 #endif
 
+#if defined(FATTN_HAVE_HALF_AVX512)
+enum { BUILT_HALF_AVX512 = 1 };
+#else
+enum { BUILT_HALF_AVX512 = 0 };
+#endif
+#if defined(FATTN_HAVE_HALF_NEON)
+enum { BUILT_HALF_NEON = 1 };
+#else
+enum { BUILT_HALF_NEON = 0 };
+#endif
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 
@@ -38,8 +49,9 @@ static unsigned saved_state(void)
     return low;
 }
 
-static void probe(bool usable[ISA_COUNT])
+static void probe(bool usable[ISA_COUNT], bool half[ISA_COUNT])
 {
+    enum { FP16 = 1 << 23 }; /* of leaf 7, edx */
     enum { STATE_AVX = 0x6, STATE_AVX512 = 0xe6 }; /* xmm, ymm; opmask, zmm, upper zmm */
     const unsigned leaf7_avx512 = bit_AVX512F | bit_AVX512DQ | bit_AVX512BW | bit_AVX512VL;
     unsigned a, b, c, d;
@@ -51,14 +63,28 @@ static void probe(bool usable[ISA_COUNT])
 
     usable[ISA_AVX2] = has(b, bit_AVX2);
     usable[ISA_AVX512] = usable[ISA_AVX2] && has(b, leaf7_avx512) && has(state, STATE_AVX512);
+    half[ISA_AVX512] = usable[ISA_AVX512] && has(d, FP16);
 }
 #elif defined(__aarch64__)
-static void probe(bool usable[ISA_COUNT])
+#if defined(__linux__)
+#include <sys/auxv.h>
+
+static bool has_half(void)
 {
-    usable[ISA_NEON] = true; /* part of the base architecture */
+    enum { ASIMDHP = 1 << 10 };
+    return (getauxval(AT_HWCAP) & ASIMDHP) != 0;
 }
 #else
-static void probe(bool usable[ISA_COUNT]) { (void)usable; }
+static bool has_half(void) { return true; } /* every AArch64 machine that others run on */
+#endif
+
+static void probe(bool usable[ISA_COUNT], bool half[ISA_COUNT])
+{
+    usable[ISA_NEON] = true; /* part of the base architecture */
+    half[ISA_NEON] = has_half();
+}
+#else
+static void probe(bool usable[ISA_COUNT], bool half[ISA_COUNT]) { (void)usable, (void)half; }
 #endif
 
 static const char *const names[ISA_COUNT] = {
@@ -68,7 +94,7 @@ static const char *const names[ISA_COUNT] = {
     [ISA_NEON] = "neon",
 };
 
-static bool available[ISA_COUNT];
+static bool available[ISA_COUNT], with_half[ISA_COUNT];
 static const char *available_names[ISA_COUNT + 1];
 static fattn_isa best;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -77,13 +103,15 @@ static void find_available(void)
 {
     static const fattn_isa best_first[ISA_COUNT] = {ISA_AVX512, ISA_AVX2, ISA_NEON, ISA_SCALAR};
     static const int built[ISA_COUNT] = {1, BUILT_AVX2, BUILT_AVX512, BUILT_NEON};
-    bool usable[ISA_COUNT] = {[ISA_SCALAR] = true};
+    static const int built_half[ISA_COUNT] = {1, 0, BUILT_HALF_AVX512, BUILT_HALF_NEON};
+    bool usable[ISA_COUNT] = {[ISA_SCALAR] = true}, half[ISA_COUNT] = {[ISA_SCALAR] = true};
     int count = 0;
 
-    probe(usable);
+    probe(usable, half);
     for (int i = 0; i < ISA_COUNT; i++) {
         const fattn_isa isa = best_first[i];
         available[isa] = built[isa] && usable[isa];
+        with_half[isa] = available[isa] && built_half[isa] && half[isa];
         if (!available[isa]) continue;
         if (MUTANT(4, count == 0, true)) best = isa;
         available_names[count++] = names[isa];
@@ -111,6 +139,11 @@ bool isa_available(fattn_isa isa)
     pthread_once(&once, find_available);
     const int index = (int)isa;
     return index >= 0 && index < ISA_COUNT && available[index];
+}
+
+bool isa_has_half(fattn_isa isa)
+{
+    return isa_available(isa) && with_half[(int)isa];
 }
 
 fattn_isa isa_best(void)

@@ -12,6 +12,9 @@ const char *isa_name(fattn_isa isa);
 bool isa_from_name(const char *name, fattn_isa *isa);
 /* Built in and usable here (CPU flags and OS state). */
 bool isa_available(fattn_isa isa);
+/* Available, and with fp16 arithmetic: the scalar set, which computes it in software, and what the
+ * processor has beside AVX-512 or NEON. */
+bool isa_has_half(fattn_isa isa);
 fattn_isa isa_best(void);
 /* Names of the available ones, best first, NULL-terminated; constant. */
 const char *const *isa_available_names(void);

@@ -12,6 +12,7 @@
 #include "cpu/explain.h"
 #include "cpu/finish.h"
 #include "cpu/forward.h"
+#include "cpu/half_tile.h"
 #include "cpu/isa.h"
 #include "cpu/merge.h"
 #include "cpu/plan.h"
@@ -51,8 +52,6 @@ static fattn_status accepts_backward(const fattn_problem *p)
 static fattn_status accepts(const fattn_context *context, const fattn_problem *p)
 {
     const fattn_dtype dtype = p->q.dtype;
-    REQUIRE(context->compute == FATTN_COMPUTE_F32, FATTN_E_UNSUPPORTED,
-            "cpu: computes in fp32 only; fp16 arithmetic is not built yet");
     REQUIRE(is_float(dtype) || element_is_quantised(dtype), FATTN_E_UNSUPPORTED,
             "cpu: dtype %s is not one of f32, f16, bf16 or quantised; f64 runs on the ref backend",
             fattn_dtype_name(dtype));
@@ -99,7 +98,8 @@ static fattn_status make_plan(fattn_context *context, const fattn_problem *probl
     if (problem->kind == KIND_BACKWARD)
         TRY(backward_plan_make(&made->backward, problem, kernels, context->threads, arena));
     else
-        TRY(plan_make(&made->forward, problem, kernels, context->threads, arena));
+        TRY(plan_make(&made->forward, problem, kernels, half_for(context, problem),
+                      context->threads, arena));
     *state = made;
     *bytes = problem->kind == KIND_BACKWARD ? made->backward.bytes : made->forward.bytes;
     return FATTN_OK;
@@ -143,6 +143,7 @@ static void run_item(void *arg, int64_t index, int worker)
     fattn_item it = {.p = r->problem,
                      .ptrs = r->ptrs,
                      .kernels = r->plan->kernels,
+                     .half = r->plan->half,
                      .seq = &r->problem->seqs[work->seq],
                      .work = work,
                      .scratch = &scratch};

@@ -185,13 +185,15 @@ fattn_tile_class panel_grads(const fattn_item *it, const fattn_grad_panel *panel
     if (class == TILE_EMPTY) return class;
 
     const uint64_t *hidden = class == TILE_PARTIAL ? s->hidden_lanes : NULL;
-    seen_scores(it, s->scores, panel->qt, k, n, it->p->d_qk, panel->n, hidden);
+    const fattn_queries q = {.at = panel->qt, .d = it->p->d_qk};
+    seen_scores(it, s->scores, q, k, n, panel->n, hidden);
     if (it->p->bias.kind != BIAS_NONE) {
         scores_bias_lanes(it, panel->r, panel->n, j, n);
         kernels->edit(s->scores, n, panel->vectors, s->bias, NULL, s->tmax);
     }
     if (panel->mean) clear_mean(panel, n, s->scores);
-    seen_scores(it, s->grad.dp, panel->dyt, v, n, it->p->d_v, panel->n, hidden);
+    const fattn_queries dy = {.at = panel->dyt, .d = it->p->d_v};
+    seen_scores(it, s->grad.dp, dy, v, n, panel->n, hidden);
     if (drop_wanted(it)) drop_lanes_kept(it, panel->r, panel->n, j, n, s->kept, s->kept_lanes);
     kernels->grad(s->scores, s->grad.dp, n, panel->vectors, &panel->rows, hidden,
                   drop_wanted(it) ? s->kept_lanes : NULL);

@@ -11,6 +11,7 @@
 #include "cpu/drop.h"
 #include "core/quant.h"
 #include "cpu/gather.h"
+#include "cpu/half_tile.h"
 #include "cpu/scales.h"
 #include "cpu/scores.h"
 #include "cpu/seen.h"
@@ -29,6 +30,7 @@ typedef struct panel {
     int64_t r; /* first packed row */
     int n, vectors;
     float *q;
+    uint16_t *q_half; /* fp16 arithmetic, else NULL */
     fattn_state state;
 } panel;
 
@@ -39,6 +41,7 @@ static panel panel_at(const fattn_item *it, const fattn_state *state, int first)
                    .n = n,
                    .vectors = (n + it->kernels->lanes - 1) / it->kernels->lanes,
                    .q = it->scratch->q + first * it->p->d_qk,
+                   .q_half = it->half ? it->scratch->half.q + first * it->p->d_qk : NULL,
                    .state = {.m = state->m + first,
                              .top = state->top + first,
                              .l = state->l + first,
@@ -49,15 +52,22 @@ static kv_tile gather_kv(const fattn_item *it, int64_t j, int n)
 {
     const fattn_source keys = gather_keys(it), values = gather_values(it);
     const fattn_scratch *s = it->scratch;
-    return (kv_tile){.j = j,
-                     .n = n,
-                     .k = gather_tile(&keys, it->kernels, j, n, false, s->k, s->ldk),
-                     .v = gather_tile(&values, it->kernels, j, n, true, s->v, s->ldo)};
+    kv_tile kv = {.j = j,
+                  .n = n,
+                  .k = gather_tile(&keys, it->kernels, j, n, false, s->k, s->ldk),
+                  .v = gather_tile(&values, it->kernels, j, n, true, s->v, s->ldo)};
+    if (it->half) {
+        half_keys(it, n, &kv.k);
+        half_values(it, n, s->half.v, &kv.v);
+    }
+    return kv;
 }
 
-static fattn_tile tile_from(fattn_tile tile, int64_t key)
+static fattn_tile clean_values(const fattn_item *it, const kv_tile *kv)
 {
-    return (fattn_tile){.at = tile.at + key * tile.ld, .ld = tile.ld};
+    fattn_tile clean = values_clean(it, kv->v, kv->n);
+    if (it->half) half_values(it, kv->n, it->scratch->half.v_clean, &clean);
+    return clean;
 }
 
 /* Bias, hidden keys, strict rounding: everything between QK^T and softmax. */
@@ -92,11 +102,12 @@ static void add_values(const fattn_item *it, const panel *rows, kv_tile *kv, int
     const bool zeros = class == TILE_PARTIAL || drop_wanted(it); /* hidden or dropped cells */
     if (zeros && kv->v_is == UNKNOWN) {
         kv->v_is = values_finite(it, kv->v, kv->n) ? FINITE : NOT_FINITE;
-        if (kv->v_is == NOT_FINITE) kv->v_clean = values_clean(it, kv->v, kv->n);
+        if (kv->v_is == NOT_FINITE) kv->v_clean = clean_values(it, kv);
     }
     const bool careful = zeros && kv->v_is == NOT_FINITE;
     const fattn_tile v = tile_from(careful ? kv->v_clean : kv->v, from);
-    seen_add_to_rows(it, rows->state.o, ldo, p, v, rows->n, n, alpha,
+    if (it->half) half_weights(it, n, rows->vectors);
+    seen_add_to_rows(it, rows->state.o, ldo, p, v, kv->j + from, rows->n, n, alpha,
                      class == TILE_PARTIAL ? it->scratch->hidden : NULL);
     if (careful && drop_wanted(it))
         drop_hide(it, rows->n, class == TILE_PARTIAL, it->scratch->hidden);
@@ -123,7 +134,11 @@ static void panel_step(const fattn_item *it, const panel *rows, kv_tile *kv)
     if (class == TILE_EMPTY) return;
 
     if (class == TILE_PARTIAL) scores_hidden_lanes(s->hidden, rows->n, s->hidden_lanes);
-    seen_scores(it, s->scores, rows->q, tile_from(kv->k, j - kv->j), n, it->p->d_qk, rows->n,
+    const fattn_queries queries = {.at = rows->q,
+                                   .half = rows->q_half,
+                                   .factor = gather_factor(it, rows->r),
+                                   .d = it->p->d_qk};
+    seen_scores(it, s->scores, queries, tile_from(kv->k, j - kv->j), n, rows->n,
                 class == TILE_PARTIAL ? s->hidden_lanes : NULL);
     edit_scores(it, rows, j, n, class);
     const int moved = kernels->softmax(s->scores, n, rows->vectors, s->tmax, rows->state.m,
@@ -132,10 +147,16 @@ static void panel_step(const fattn_item *it, const panel *rows, kv_tile *kv)
     add_values(it, rows, kv, j - kv->j, n, class, MUTANT(35, moved, 0) ? s->alpha : NULL);
 }
 
-/* One factor for all rows goes into the packing; a factor per row needs another pass. */
+/* One factor for all rows goes into the packing; a factor per row needs another pass. Halves keep the
+ * queries as they are: with the factor they might be too small. */
 static void load_panel(const fattn_item *it, const panel *rows)
 {
     const fattn_rows queries = gather_queries(it);
+    if (it->half) {
+        gather_panel(it, &queries, rows->r, rows->n, 1.0f, rows->q);
+        half_queries(it, rows->q, rows->n, rows->q_half);
+        return;
+    }
     const bool alike = !grid_present(&it->p->q_scale);
     gather_panel(it, &queries, rows->r, rows->n, alike ? gather_factor(it, rows->r) : 1.0f, rows->q);
     for (int lane = 0; !alike && lane < rows->n; lane++) {

@@ -27,7 +27,20 @@ fattn_source gather_values(const fattn_item *it);
 typedef struct fattn_tile {
     const float *at;
     ptrdiff_t ld;
+    /* fp16 arithmetic (half_tile.h), else NULL: keys, rows ld apart; values */
+    const uint32_t *pairs;
+    const uint16_t *half;
+    ptrdiff_t half_ld;
 } fattn_tile;
+
+/* Its rows from `row` on. */
+static inline fattn_tile tile_from(fattn_tile tile, int64_t row)
+{
+    tile.at += row * tile.ld;
+    if (tile.pairs) tile.pairs += row * tile.ld;
+    if (tile.half) tile.half += row * tile.half_ld;
+    return tile;
+}
 
 /* Keys [j, j + n), n <= TILE_KEYS, of the source, dequantised. Used where they lie when they are fp32 and
  * the columns of a row lie together (if `whole_vectors`: rows, too, and they fill vectors), else copied to

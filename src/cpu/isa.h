@@ -9,4 +9,7 @@
 /* NULL when this build has none. Whether the machine can run them: isa_available(). */
 const fattn_kernels *kernels_for(fattn_isa isa);
 
+/* Its tile family in fp16 arithmetic; NULL when this build has none or the machine cannot run it. */
+const fattn_half_kernels *half_kernels_for(fattn_isa isa);
+
 #endif

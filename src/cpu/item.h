@@ -13,6 +13,7 @@ typedef struct fattn_item {
     const fattn_problem *p;
     const fattn_ptrs *ptrs;
     const fattn_kernels *kernels;
+    const fattn_half_kernels *half; /* fp16 arithmetic of the tile family; NULL = fp32 */
     const fattn_seq *seq;
     const fattn_work *work;
     int64_t next_state; /* floats from the state of a split to that of the next */

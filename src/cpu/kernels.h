@@ -25,7 +25,10 @@ enum {
     DOT_ROWS = 8,   /* most rows of the dot family */
     GRAD_PANELS_MAX = 4, /* most panels of a block in the backward pass */
     LANES_MAX =
-        16 /* scratch leading dimensions are multiples of it, scratch rows 64-byte aligned */
+        16, /* scratch leading dimensions are multiples of it, scratch rows 64-byte aligned */
+    HALF_LANES_MAX = 32, /* the same for rows of halves */
+    HALF_CHAIN = 16,     /* fp16 arithmetic: terms of a chain */
+    HALF_TERMS = 64      /* and terms whose sum is a half */
 };
 
 /* Element types: those that queries and results have, then those of quantised keys and values. Rows of I4 are
@@ -162,6 +165,38 @@ typedef void (*fattn_kv_grad_fn)(float *o, ptrdiff_t ldo, const float *w, const 
 
 /* Nonzero when every one of rows x cols fp32 values is finite. */
 typedef int (*fattn_finite_fn)(const float *x, ptrdiff_t ld, int rows, int cols);
+
+/* ---- fp16 arithmetic of the tile family (FATTN_COMPUTE_F16) ----
+ *
+ * The vector operand of a product is halves, the other one pairs: each half twice in 32 bits. Sums: chains of
+ * HALF_CHAIN terms in halves, one rounding a term, each from 0 and added up in order; what up to HALF_TERMS
+ * terms give joins an fp32 sum with one rounding. A sum that is not finite is made again from the same terms
+ * in fp32. The bits of the sums are the same on every instruction set. */
+
+/* dst[i] = src[i] as a half, or as a pair; n a multiple of LANES_MAX. */
+typedef void (*fattn_half_narrow_fn)(uint16_t *dst, const float *src, int n);
+typedef void (*fattn_half_pairs_fn)(uint32_t *dst, const float *src, int n);
+
+/* fattn_qk_fn, multiplied by factor: HALF_TERMS columns to a sum. pairs and k are the same numbers, rows
+ * ldk apart; vectors of fattn_half_kernels.lanes. */
+typedef void (*fattn_half_qk_fn)(float *st, const uint16_t *qt, const uint32_t *pairs,
+                                 const float *k, ptrdiff_t ldk, int keys, int d, int vectors,
+                                 float factor, float *tmax);
+
+/* fattn_pv_fn with its weights as pairs and as they were before. Chains end where key numbers are multiples of
+ * HALF_CHAIN, `key` being the first; so a key of weight 0 in front changes nothing. v is read in whole
+ * vectors, o is written cols wide, a multiple of LANES_MAX. keys 1..HALF_TERMS. */
+typedef void (*fattn_half_pv_fn)(float *o, ptrdiff_t ldo, const uint32_t *pairs, const float *pt,
+                                 const uint16_t *v, ptrdiff_t ldv, int rows, int keys, int cols,
+                                 const float *alpha, int key);
+
+typedef struct fattn_half_kernels {
+    int lanes; /* halves per vector */
+    fattn_half_narrow_fn narrow;
+    fattn_half_pairs_fn pairs;
+    fattn_half_qk_fn qk;
+    fattn_half_pv_fn pv;
+} fattn_half_kernels;
 
 /* One row per ISA: the kernels and the numbers they were tuned with. */
 typedef struct fattn_kernels {

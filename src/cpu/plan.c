@@ -274,6 +274,7 @@ static fattn_status size_workspace(const planner *b, int threads)
                                           .d_qk = b->p->d_qk,
                                           .d_v = b->p->d_v,
                                           .bias = b->p->bias.kind != BIAS_NONE,
+                                          .half = plan->half && b->n_works > b->n_dots,
                                           .quantised = grid_present(&b->p->k_affine.scale) ||
                                                        grid_present(&b->p->v_affine.scale)};
     plan->scratch_bytes = scratch_bind(&unused, &plan->layout, NULL);
@@ -290,9 +291,9 @@ static fattn_status size_workspace(const planner *b, int threads)
 }
 
 fattn_status plan_make(fattn_cpu_plan *plan, const fattn_problem *p, const fattn_kernels *kernels,
-                       int threads, fattn_arena *arena)
+                       const fattn_half_kernels *half, int threads, fattn_arena *arena)
 {
-    *plan = (fattn_cpu_plan){.kernels = kernels};
+    *plan = (fattn_cpu_plan){.kernels = kernels, .half = half};
     planner b = {.p = p, .plan = plan};
     TRY(choose_block(&b, threads));
     const int64_t least = least_works(&b);

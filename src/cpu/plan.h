@@ -35,6 +35,7 @@ typedef struct fattn_merge {
 
 typedef struct fattn_cpu_plan {
     const fattn_kernels *kernels;
+    const fattn_half_kernels *half; /* NULL = fp32 arithmetic */
     fattn_work *works; /* biggest first */
     fattn_merge *merges;
     int64_t n_works, n_merges;
@@ -53,8 +54,8 @@ void plan_class_starts(int64_t *counts);
 /* Adds `count` blocks of `bytes` at a multiple of 64; false on overflow. */
 bool plan_reserve(size_t *total, size_t count, size_t bytes);
 
-/* Lists go to the arena. E_NOMEM when they do not fit or the sizes overflow. */
+/* `half`: for fp16 arithmetic, else NULL. Lists go to the arena. E_NOMEM when they do not fit or the sizes overflow. */
 fattn_status plan_make(fattn_cpu_plan *plan, const fattn_problem *p, const fattn_kernels *kernels,
-                       int threads, fattn_arena *arena);
+                       const fattn_half_kernels *half, int threads, fattn_arena *arena);
 
 #endif

@@ -82,6 +82,17 @@ static fattn_scales take_scales(cursor *at, int64_t columns, bool wanted)
                           .key_add = take(at, rows, KEYS, sizeof(float))};
 }
 
+static fattn_half_scratch take_half(cursor *at, const fattn_scratch_layout *layout, int64_t ldk)
+{
+    const int64_t ldv = i64_round_up(layout->d_v, HALF_LANES_MAX);
+    return (fattn_half_scratch){.ldv = ldv,
+                                .q = take(at, layout->rows, ldk, sizeof(uint16_t)),
+                                .k = take(at, TILE_KEYS, ldk, sizeof(uint32_t)),
+                                .v = take(at, TILE_KEYS, ldv, sizeof(uint16_t)),
+                                .v_clean = take(at, TILE_KEYS, ldv, sizeof(uint16_t)),
+                                .weights = take(at, TILE_KEYS, TILE_ROWS, sizeof(uint32_t))};
+}
+
 size_t scratch_bind(fattn_scratch *scratch, const fattn_scratch_layout *layout, void *base)
 {
     const int64_t ldk = i64_round_up(layout->d_qk, LANES_MAX);
@@ -112,6 +123,7 @@ size_t scratch_bind(fattn_scratch *scratch, const fattn_scratch_layout *layout, 
     scratch->k_scales = take_scales(&at, ldk, layout->quantised);
     scratch->v_scales = take_scales(&at, ldo, layout->quantised);
     scratch->strided = ldk >= ldo ? scratch->k : scratch->v;
+    if (layout->half) scratch->half = take_half(&at, layout, ldk);
     if (layout->backward) scratch->grad = take_grad(&at, layout, ldk, ldo);
     if (base && !layout->backward) scratch->state = state_bind(state_base, layout->rows);
     return at.bytes;

@@ -29,6 +29,7 @@ typedef struct fattn_scratch_layout {
     int64_t d_qk, d_v;
     bool bias;
     bool quantised; /* keys or values have scales */
+    bool half;      /* fp16 arithmetic */
     bool backward;
     int64_t grad_keys; /* backward: keys whose dK and dV the worker itself holds */
     int64_t pool_cols; /* backward: columns of a pooled bias, see backward_bias.h */
@@ -47,6 +48,15 @@ typedef struct fattn_grad_scratch {
     float *pool;            /* [TILE_ROWS] rows of pool_cols cells of the bias' gradient */
 } fattn_grad_scratch;
 
+/* The operands of fp16 arithmetic (half_tile.h). */
+typedef struct fattn_half_scratch {
+    int64_t ldv;               /* of values: d_v rounded up to HALF_LANES_MAX */
+    uint16_t *q;               /* one qt[d_qk][TILE_ROWS] per panel */
+    uint32_t *k;               /* [TILE_KEYS] rows ldk apart, pairs */
+    uint16_t *v, *v_clean;     /* [TILE_KEYS] rows ldv apart */
+    uint32_t *weights;         /* [key][TILE_ROWS], pairs */
+} fattn_half_scratch;
+
 typedef struct fattn_scratch {
     int64_t ldk, ldo; /* d_qk and d_v rounded up; V's scratch rows are ldo apart too */
     fattn_state state;
@@ -62,6 +72,7 @@ typedef struct fattn_scratch {
     float *strided;          /* TILE_ROWS rows of an operand on the way into its panel: the K or V
                                 tile, whichever is larger */
     fattn_scales k_scales, v_scales;
+    fattn_half_scratch half;
     fattn_grad_scratch grad;
 } fattn_scratch;
 

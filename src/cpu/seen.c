@@ -36,13 +36,25 @@ static void clear_unseen(float *st, int keys, range lanes, int all)
     }
 }
 
-void seen_scores(const fattn_item *it, float *st, const float *qt, fattn_tile k, int keys, int64_t d,
-                 int rows, const uint64_t *hidden_by_key)
+/* `vectors` vectors of lanes from `lane` on. */
+static void scores(const fattn_item *it, float *st, fattn_queries q, fattn_tile k, int keys,
+                   int lane, int vectors)
 {
-    const fattn_kernels *kernels = it->kernels;
-    const int width = kernels->lanes, vectors = (rows + width - 1) / width;
+    float *tmax = it->scratch->tmax;
+    if (q.half)
+        it->half->qk(st + lane, q.half + lane, k.pairs, k.at, k.ld, keys, (int)q.d, vectors,
+                     q.factor, tmax);
+    else
+        it->kernels->qk(st + lane, q.at + lane, k.at, k.ld, keys, (int)q.d, vectors, tmax);
+}
+
+void seen_scores(const fattn_item *it, float *st, fattn_queries q, fattn_tile k, int keys, int rows,
+                 const uint64_t *hidden_by_key)
+{
+    const int width = q.half ? it->half->lanes : it->kernels->lanes;
+    const int vectors = (rows + width - 1) / width;
     if (!hidden_by_key) {
-        kernels->qk(st, qt, k.at, k.ld, keys, (int)d, vectors, it->scratch->tmax);
+        scores(it, st, q, k, keys, 0, vectors);
         return;
     }
     for (int key = 0; key < keys; key += SCORE_KEYS) {
@@ -52,13 +64,29 @@ void seen_scores(const fattn_item *it, float *st, const float *qt, fattn_tile k,
         lanes.end = (lanes.end + width - 1) / width * width;
         clear_unseen(st + key * TILE_ROWS, n, lanes, vectors * width);
         if (lanes.end > lanes.first)
-            kernels->qk(st + key * TILE_ROWS + lanes.first, qt + lanes.first, k.at + key * k.ld,
-                        k.ld, n, (int)d, (lanes.end - lanes.first) / width, it->scratch->tmax);
+            scores(it, st + key * TILE_ROWS, q, tile_from(k, key), n, lanes.first,
+                   (lanes.end - lanes.first) / width);
     }
 }
 
+/* Rows from `row` on, keys from `key` on; first: of key 0. */
+static void add_to_rows(const fattn_item *it, float *o, int64_t ldo, const float *w, fattn_tile x,
+                        int64_t first, int row, int rows, int key, int keys, const float *alpha)
+{
+    const int64_t at = key * TILE_ROWS + row;
+    x = tile_from(x, key);
+    o += row * ldo;
+    if (alpha) alpha += row;
+    if (x.half)
+        it->half->pv(o, (ptrdiff_t)ldo, it->scratch->half.weights + at, w + at, x.half, x.half_ld,
+                     rows, keys, (int)ldo, alpha, (int)(MUTANT(221, first + key, 0) % HALF_CHAIN));
+    else
+        it->kernels->pv(o, (ptrdiff_t)ldo, w + at, x.at, x.ld, rows, keys, (int)ldo, alpha);
+}
+
 void seen_add_to_rows(const fattn_item *it, float *o, int64_t ldo, const float *w, fattn_tile x,
-                      int rows, int keys, const float *alpha, const uint64_t *hidden_by_row)
+                      int64_t first, int rows, int keys, const float *alpha,
+                      const uint64_t *hidden_by_row)
 {
     const int step = hidden_by_row ? SUM_LINES : TILE_ROWS;
     for (int row = 0; row < rows; row += step) {
@@ -67,9 +95,7 @@ void seen_add_to_rows(const fattn_item *it, float *o, int64_t ldo, const float *
         if (hidden_by_row) seen = seen_by_any(hidden_by_row + row, MUTANT(216, n, 1), keys);
         if (seen.end == 0 && !alpha) continue;
         seen.end = (int)i64_max(seen.end, 1); /* alpha is due: a key of weight 0 */
-        it->kernels->pv(o + row * ldo, (ptrdiff_t)ldo, w + seen.first * TILE_ROWS + row,
-                        x.at + seen.first * x.ld, x.ld, n, seen.end - seen.first, (int)ldo,
-                        alpha ? alpha + row : NULL);
+        add_to_rows(it, o, ldo, w, x, first, row, n, seen.first, seen.end - seen.first, alpha);
     }
 }
 

@@ -10,14 +10,24 @@
 
 #include "cpu/gather.h"
 
-/* st[key][lane] = k[key] . qt[lane] for `rows` lanes; 0 in blocks that nobody sees. Without hidden cells
- * scratch->tmax is set, too. */
-void seen_scores(const fattn_item *it, float *st, const float *qt, fattn_tile k, int keys, int64_t d,
-                 int rows, const uint64_t *hidden_by_key);
+/* Query rows as a product reads them, [d][TILE_ROWS]. */
+typedef struct fattn_queries {
+    const float *at;
+    const uint16_t *half; /* fp16 arithmetic: these instead, and the factor afterwards */
+    float factor;
+    int64_t d;
+} fattn_queries;
 
-/* o[row] = o[row] * alpha[row] + sum_key w[key][row] * x[key]; alpha NULL = 1. Hidden weights are 0. */
+/* st[key][lane] = k[key] . q[lane] for `rows` lanes; 0 in blocks that nobody sees. Without hidden cells
+ * scratch->tmax is set, too. */
+void seen_scores(const fattn_item *it, float *st, fattn_queries q, fattn_tile k, int keys, int rows,
+                 const uint64_t *hidden_by_key);
+
+/* o[row] = o[row] * alpha[row] + sum_key w[key][row] * x[key]; alpha NULL = 1. Hidden weights are 0. `first`
+ * is the first key's number in its sequence. With x in halves the weights are in scratch->half, too. */
 void seen_add_to_rows(const fattn_item *it, float *o, int64_t ldo, const float *w, fattn_tile x,
-                      int rows, int keys, const float *alpha, const uint64_t *hidden_by_row);
+                      int64_t first, int rows, int keys, const float *alpha,
+                      const uint64_t *hidden_by_row);
 
 /* o[key] += sum_row w[key][row] * x[row]. */
 void seen_add_to_keys(const fattn_item *it, float *o, int64_t ldo, const float *w, fattn_tile x,

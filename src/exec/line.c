@@ -15,8 +15,9 @@ enum { EXTRA_MAX = 4096, TEXT_MAX = 64, LIST_MAX = 1 << 24 };
 
 /* Keys of the line itself; an operator's parameter of the same name is written with a dot before
  * it. */
-static const char *const keys[] = {"fill", "seed",    "density", "threads",     "strict",
-                                   "isa",  "backend", "page",    "page_layout", "page_order"};
+static const char *const keys[] = {"fill", "seed",    "density", "threads", "strict",
+                                   "isa",  "backend", "compute", "page",    "page_layout",
+                                   "page_order"};
 
 static const char *dot_of(const char *name)
 {

@@ -59,11 +59,33 @@ static void test_bad_options(void **state)
     o.strict = -2, expect(&o, FATTN_E_ARG, "strict"), o = defaults();
     o.backend = "gpu", expect(&o, FATTN_E_ARG, "cpu, ref, any"), o = defaults();
     o.backend = "", expect(&o, FATTN_E_ARG, "backend"), o = defaults();
-    o.compute = FATTN_COMPUTE_F16, expect(&o, FATTN_E_UNSUPPORTED, "compute"), o = defaults();
     o.compute = (fattn_compute)7, expect(&o, FATTN_E_ARG, "compute"), o = defaults();
     o.allocator.alloc = give, expect(&o, FATTN_E_ARG, "allocator"), o = defaults();
     o.executor.parallel_for = nothing, expect(&o, FATTN_E_ARG, "n_workers"), o = defaults();
     o.executor = (fattn_executor){NULL, 1025, nothing}, expect(&o, FATTN_E_ARG, "n_workers");
+}
+
+/* fp16 arithmetic: an instruction set has it or is refused by name. */
+static void test_compute(void **state)
+{
+    (void)state;
+    for (int i = 0; i < ISA_COUNT; i++) {
+        fattn_context_options o = defaults();
+        o.isa = isa_name((fattn_isa)i);
+        o.compute = FATTN_COMPUTE_F16;
+        fattn_context *context = NULL;
+        if (isa_has_half((fattn_isa)i)) {
+            assert_int_equal(fattn_context_create(&context, &o), FATTN_OK);
+            fattn_context_destroy(context);
+        } else if (isa_available((fattn_isa)i)) {
+            expect(&o, FATTN_E_UNSUPPORTED, o.isa);
+            expect(&o, FATTN_E_UNSUPPORTED, "compute");
+            expect(&o, FATTN_E_UNSUPPORTED, "scalar"); /* which has it */
+        }
+    }
+    assert_true(isa_has_half(ISA_SCALAR));
+    assert_false(isa_has_half(ISA_AVX2));
+    assert_false(isa_has_half((fattn_isa)42));
 }
 
 static void test_isa(void **state)
@@ -224,6 +246,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_default_for_all), /* first: makes the default */
         cmocka_unit_test(test_bad_options),
+        cmocka_unit_test(test_compute),
         cmocka_unit_test(test_isa),
         cmocka_unit_test(test_settled),
         cmocka_unit_test(test_larger_options),

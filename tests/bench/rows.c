@@ -196,10 +196,11 @@ static void test_modes(void **state)
         {"tndmix", "actual_seq_qlen=300,301,1301,1321,1821,1828,1978,2048 ", in_own_sequence, 0},
         {"mask", "sparse_mode=1 atten_mask=bool[2048,2048] density=0.25", NULL, 0.75},
         {"pse", "pse=T[1,16,2048,2048]", NULL, 1},
-        {"alibi", "pse_type=2 pse=f32[16]{0.707106781,0.5,", NULL, 1}};
+        {"alibi", "pse_type=2 pse=f32[16]{0.707106781,0.5,", NULL, 1},
+        {"f16arith", "compute=f16", NULL, 1}};
     bench_row rows[BENCH_MAX_ROWS];
-    assert_int_equal(bench_rows("modes", rows), 6);
-    for (int i = 0; i < 6; i++) {
+    assert_int_equal(bench_rows("modes", rows), 7);
+    for (int i = 0; i < 7; i++) {
         char name[BENCH_NAME];
         snprintf(name, sizeof name, "16x128x2048-b1-%s", forms[i].name);
         assert_string_equal(rows[i].name, name);
@@ -211,10 +212,12 @@ static void test_modes(void **state)
         assert_true(rows[i].pairs == 16 * pairs);
         assert_int_equal(rows[i].dims, 256);
         assert_false(rows[i].plan_timed);
+        assert_int_equal(rows[i].half, i == 6);
         assert_int_equal(rows[i].lines[1] != NULL, !forms[i].sees); /* the unmasked form */
         if (rows[i].lines[1]) {
             assert_null(strstr(rows[i].lines[1], "mask"));
             assert_null(strstr(rows[i].lines[1], "pse"));
+            assert_null(strstr(rows[i].lines[1], "compute"));
             assert_null(rows[i].lines[2]);
         }
     }

@@ -46,7 +46,7 @@ static void planned_make(planned *x, uint64_t seed, int threads)
     x->kernels = short_splits(seed);
     x->context = sample_context("scalar", 1);
     x->arena = (fattn_arena){.allocator = &x->context->allocator};
-    assert_int_equal(plan_make(&x->plan, &x->s.p, &x->kernels, threads, &x->arena), FATTN_OK);
+    assert_int_equal(plan_make(&x->plan, &x->s.p, &x->kernels, NULL, threads, &x->arena), FATTN_OK);
 }
 
 static void planned_free(planned *x)
@@ -229,7 +229,7 @@ static void absurd_lengths(void **state)
                                  .seqs = &seq,
                                  .n_seqs = 1};
         fattn_cpu_plan plan;
-        assert_int_equal(plan_make(&plan, &p, kernels_for(ISA_SCALAR), 2, &arena), FATTN_E_NOMEM);
+        assert_int_equal(plan_make(&plan, &p, kernels_for(ISA_SCALAR), NULL, 2, &arena), FATTN_E_NOMEM);
         assert_non_null(strstr(fattn_error_message(), "out of memory"));
         arena_free(&arena);
     }

@@ -14,7 +14,7 @@
 #include "core/backend.h"
 #include "sample.h"
 
-enum { ROUNDS = 32, SHAPES = 4 };
+enum { ROUNDS = 32, HALF_ROUNDS = 8, SHAPES = 4 };
 
 static const fattn_dtype dtypes[] = {FATTN_F32, FATTN_F16, FATTN_BF16};
 static const storage plain = {.heads_first = true, .col_stride = 1};
@@ -56,12 +56,13 @@ static void backwards(void *self, fattn_task task, void *arg, int64_t n)
     for (int64_t i = n - 1; i >= 0; i--) task(arg, i, (int)(i % workers));
 }
 
-static fattn_context *hooked_context(const char *isa, int *workers)
+static fattn_context *hooked_context(const fattn_context *like, int *workers)
 {
     fattn_context_options options;
     fattn_context *context = NULL;
     fattn_context_options_init(&options);
-    options.isa = isa;
+    options.isa = isa_name(like->isa);
+    options.compute = like->compute;
     options.executor =
         (fattn_executor){.self = workers, .n_workers = *workers, .parallel_for = backwards};
     return fattn_context_create(&context, &options) == FATTN_OK ? context : NULL;
@@ -86,22 +87,33 @@ static void compare(const sample *a, const sample *b, const char *what)
     for (int seq = 0; seq < a->p.n_seqs; seq++) compare_seq(a, b, seq, what);
 }
 
-/* Runs check(sample, context, isa) for random samples, on every instruction set; the sample has
- * been run with one thread. */
-static void for_samples(void (*check)(sample *s, fattn_context *context,
-                                      const sample_limits *limits))
+typedef void (*sample_check)(sample *s, fattn_context *context, const sample_limits *limits);
+
+static void one_sample(sample_check check, fattn_context *context, uint64_t seed, fattn_dtype dtype)
+{
+    const sample_limits *limits = &shapes[seed % SHAPES];
+    sample s;
+    sample_make(&s, seed, dtype, limits, &plain);
+    sample_run(&s, context);
+    check(&s, context, limits);
+    sample_free(&s);
+}
+
+/* Runs check(sample, context, limits) for random samples, on every instruction set, and f16 ones in fp16
+ * arithmetic, which the scalar set is slow at; the sample has been run with one thread. */
+static void for_samples(sample_check check)
 {
     for (int isa = 0; isa < ISA_COUNT; isa++) {
         fattn_context *context = sample_context(isa_name((fattn_isa)isa), 1);
         if (!context) continue;
-        for (uint64_t seed = 1; seed <= ROUNDS; seed++) {
-            const sample_limits *limits = &shapes[seed % SHAPES];
-            sample s;
-            sample_make(&s, seed, dtypes[seed / SHAPES % 3], limits, &plain);
-            sample_run(&s, context);
-            check(&s, context, limits);
-            sample_free(&s);
-        }
+        for (uint64_t seed = 1; seed <= ROUNDS; seed++)
+            one_sample(check, context, seed, dtypes[seed / SHAPES % 3]);
+        fattn_context_destroy(context);
+
+        context = sample_half_context(isa_name((fattn_isa)isa), 1);
+        if (!context) continue;
+        for (uint64_t seed = 1; seed <= HALF_ROUNDS; seed++)
+            one_sample(check, context, seed, FATTN_F16);
         fattn_context_destroy(context);
     }
 }
@@ -114,13 +126,13 @@ static void check_threads(sample *s, fattn_context *context, const sample_limits
     sample_run(&other, context);
     compare(s, &other, "running again");
     for (int t = 0; t < 2; t++) {
-        fattn_context *many = sample_context(isa_name(context->isa), threads[t]);
+        fattn_context *many = sample_context_like(context, threads[t]);
         sample_run(&other, many);
         compare(s, &other, "our pool");
         fattn_context_destroy(many);
 
         int workers = threads[t];
-        many = hooked_context(isa_name(context->isa), &workers);
+        many = hooked_context(context, &workers);
         sample_run(&other, many);
         compare(s, &other, "a caller's executor");
         fattn_context_destroy(many);

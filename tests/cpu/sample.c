@@ -609,12 +609,28 @@ void sample_naive(const sample *s, int seq, int64_t head, int64_t i, naive_row *
     free(x);
 }
 
-fattn_context *sample_context(const char *isa, int threads)
+static fattn_context *context_of(const char *isa, int threads, fattn_compute compute)
 {
     fattn_context_options options;
     fattn_context *context = NULL;
     fattn_context_options_init(&options);
     options.isa = isa;
     options.threads = threads;
+    options.compute = compute;
     return fattn_context_create(&context, &options) == FATTN_OK ? context : NULL;
+}
+
+fattn_context *sample_context(const char *isa, int threads)
+{
+    return context_of(isa, threads, FATTN_COMPUTE_F32);
+}
+
+fattn_context *sample_half_context(const char *isa, int threads)
+{
+    return context_of(isa, threads, FATTN_COMPUTE_F16);
+}
+
+fattn_context *sample_context_like(const fattn_context *context, int threads)
+{
+    return context_of(isa_name(context->isa), threads, context->compute);
 }

@@ -85,5 +85,9 @@ void sample_naive(const sample *s, int seq, int64_t head, int64_t i, naive_row *
 
 /* A context with these threads and this instruction set; NULL when the machine lacks it. */
 fattn_context *sample_context(const char *isa, int threads);
+/* The same with fp16 arithmetic; NULL where the instruction set has none. */
+fattn_context *sample_half_context(const char *isa, int threads);
+/* Like `context`, with so many threads. */
+fattn_context *sample_context_like(const fattn_context *context, int threads);
 
 #endif

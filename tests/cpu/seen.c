@@ -74,7 +74,8 @@ static void scores(const fattn_kernels *kernels, const fattn_item *it, tile *t)
     kernels->qk(whole, t->qt, t->x, D, t->keys, D, vectors, tmax);
     memset(t->st, 0xff, sizeof t->st); /* NaN: what is not written shows */
     const fattn_tile x = {.at = t->x, .ld = D};
-    seen_scores(it, t->st, t->qt, x, t->keys, D, t->rows, t->by_key);
+    const fattn_queries q = {.at = t->qt, .d = D};
+    seen_scores(it, t->st, q, x, t->keys, t->rows, t->by_key);
     for (int key = 0; key < t->keys; key++)
         for (int row = 0; row < t->rows; row++) {
             const float got = t->st[key * TILE_ROWS + row], want = whole[key * TILE_ROWS + row];
@@ -83,10 +84,60 @@ static void scores(const fattn_kernels *kernels, const fattn_item *it, tile *t)
                 fail_msg("%s: %d rows, %d keys: the score of row %d and key %d is %g, not %g",
                          kernels->name, t->rows, t->keys, row, key, (double)got, (double)want);
         }
-    seen_scores(it, t->st, t->qt, x, t->keys, D, t->rows, NULL);
+    seen_scores(it, t->st, q, x, t->keys, t->rows, NULL);
     for (int key = 0; key < t->keys; key++)
         assert_memory_equal(t->st + key * TILE_ROWS, whole + key * TILE_ROWS,
                             (size_t)t->rows * sizeof *whole);
+}
+
+/* The same in fp16 arithmetic. The tile's first key has an odd number. */
+enum { FIRST = 21, HALF_D = 64 /* D in whole vectors */ };
+
+typedef struct halves {
+    uint16_t q[D * TILE_ROWS], x[TILE_KEYS * HALF_D];
+    uint32_t pairs[TILE_KEYS * D];
+} halves;
+
+static fattn_tile halve(const fattn_half_kernels *half, const fattn_item *it, const tile *t,
+                        halves *h)
+{
+    half->narrow(h->q, t->qt, D * TILE_ROWS);
+    memset(h->x, 0, sizeof h->x);
+    for (int key = 0; key < TILE_KEYS; key++)
+        half->narrow(h->x + key * HALF_D, t->x + key * D, D);
+    half->pairs(h->pairs, t->x, TILE_KEYS * D);
+    half->pairs(it->scratch->half.weights, t->w, TILE_KEYS * TILE_ROWS);
+    return (fattn_tile){.at = t->x, .ld = D, .pairs = h->pairs, .half = h->x, .half_ld = HALF_D};
+}
+
+static void half_scores(const fattn_half_kernels *half, const fattn_item *it, tile *t, halves *h)
+{
+    const int vectors = (t->rows + half->lanes - 1) / half->lanes;
+    float whole[TILE_KEYS * TILE_ROWS], tmax[TILE_ROWS];
+    const fattn_tile x = halve(half, it, t, h);
+    half->qk(whole, h->q, h->pairs, t->x, D, t->keys, D, vectors, 0.3f, tmax);
+    const fattn_queries q = {.half = h->q, .factor = 0.3f, .d = D};
+    seen_scores(it, t->st, q, x, t->keys, t->rows, t->by_key);
+    for (int key = 0; key < t->keys; key++)
+        for (int row = 0; row < t->rows; row++) {
+            const int at = key * TILE_ROWS + row;
+            if (!(t->by_key[key] >> row & 1))
+                assert_memory_equal(&t->st[at], &whole[at], sizeof *whole);
+        }
+}
+
+static void half_sums(const fattn_half_kernels *half, const fattn_item *it, const tile *t,
+                      const float *alpha, halves *h)
+{
+    float whole[TILE_ROWS * D], part[TILE_ROWS * D];
+    const fattn_tile x = halve(half, it, t, h);
+    memcpy(whole, t->o, sizeof whole);
+    memcpy(part, t->o, sizeof part);
+    half->pv(whole, D, it->scratch->half.weights, t->w, h->x, HALF_D, t->rows, t->keys, D,
+             alpha,
+             FIRST % HALF_CHAIN);
+    seen_add_to_rows(it, part, D, t->w, x, FIRST, t->rows, t->keys, alpha, t->by_row);
+    assert_memory_equal(whole, part, sizeof whole);
 }
 
 static void sums(const fattn_kernels *kernels, const fattn_item *it, const tile *t, const float *alpha)
@@ -96,7 +147,7 @@ static void sums(const fattn_kernels *kernels, const fattn_item *it, const tile 
     memcpy(whole, t->o, sizeof whole);
     memcpy(part, t->o, sizeof part);
     kernels->pv(whole, D, t->w, t->x, D, t->rows, t->keys, D, alpha);
-    seen_add_to_rows(it, part, D, t->w, x, t->rows, t->keys, alpha, t->by_row);
+    seen_add_to_rows(it, part, D, t->w, x, 0, t->rows, t->keys, alpha, t->by_row);
     assert_memory_equal(whole, part, sizeof whole);
 
     memcpy(whole, t->o, sizeof whole);
@@ -126,8 +177,36 @@ static void test_tiles(void **state)
     each_isa(tiles);
 }
 
+static void half_tiles(const fattn_kernels *kernels, const fattn_half_kernels *half)
+{
+    rng r = rng_new(32);
+    uint32_t *weights = malloc(TILE_KEYS * TILE_ROWS * sizeof *weights);
+    halves *h = malloc(sizeof *h);
+    assert_true(weights && h);
+    for (int i = 0; i < 100; i++) {
+        tile *t = random_tile(&r);
+        fattn_scratch scratch = {.tmax = t->tmax, .half = {.weights = weights}};
+        const fattn_item it = {.kernels = kernels, .half = half, .scratch = &scratch};
+        half_scores(half, &it, t, h);
+        half_sums(half, &it, t, NULL, h);
+        half_sums(half, &it, t, t->alpha, h);
+        free(t);
+    }
+    free(weights), free(h);
+}
+
+static void test_half_tiles(void **state)
+{
+    (void)state;
+    for (int isa = 0; isa < ISA_COUNT; isa++) {
+        const fattn_half_kernels *half = half_kernels_for((fattn_isa)isa);
+        if (half) half_tiles(kernels_for((fattn_isa)isa), half);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_tiles)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_tiles),
+                                       cmocka_unit_test(test_half_tiles)};
     return report_sets(cmocka_run_group_tests(tests, NULL, NULL));
 }

@@ -38,6 +38,11 @@ static void for_isas(void (*check)(fattn_context *context))
         if (!context) continue;
         check(context);
         fattn_context_destroy(context);
+
+        context = sample_half_context(isa_name((fattn_isa)isa), 1);
+        if (!context) continue;
+        check(context);
+        fattn_context_destroy(context);
     }
 }
 

@@ -15,7 +15,7 @@
 static int needs_json(void) { return FATTN_WITH_JANSSON; }
 
 static const char keys[] =
-    "legal status message line warnings problem backend isa threads dense_mask sequences "
+    "legal status message line warnings problem backend isa compute threads dense_mask sequences "
     "query_rows items tile_items "
     "dot_items split_items merges tile_rows tile_keys item_rows visible_pairs flops query_bytes "
     "kv_bytes mask_bytes "

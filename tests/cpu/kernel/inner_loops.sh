@@ -5,15 +5,18 @@
 # instruction in it may touch the stack; the widest one must hold the multiply-adds that are due and hardly more
 # loads. In a product these are a multiply-add for each accumulator of the register tile, a vector for each column of
 # the tile and a broadcast for each row; in softmax and grad six multiply-adds of 2^x and the scores (grad: and dp) for
-# each vector. The sixteen registers of AVX2 do not hold the constants of 2^x and of the rows besides: there the
+# each vector. half_qk and half_pv (fp16 arithmetic, where FILE has it) are judged by their multiply-adds of halves;
+# those of floats stand around them. The sixteen registers of AVX2 do not hold the constants of 2^x and of the rows besides: there the
 # constants may be operands in memory, on the stack, too, but nothing may be stored there.
 set -eu
 objdump=$1 file=$2
 shift 2
 
-check() { # check SYMBOL MULTIPLY-ADDS LOADS CONSTANTS: of one turn, and how many constants may lie in memory
+# check SYMBOL MULTIPLY-ADDS LOADS CONSTANTS [OPERANDS]: of one turn, how many constants may lie in memory, and what the
+# lines of the multiply-adds that count contain
+check() {
     "$objdump" -d --no-show-raw-insn "--disassemble=$1" "$file" | awk \
-        -v symbol="$1" -v due="$2" -v due_loads="$3" -v constants="$4" '
+        -v symbol="$1" -v due="$2" -v due_loads="$3" -v constants="$4" -v operands="${5:-.}" '
     # Reads memory: AT&T syntax names the source first; on AArch64 a load says so (a pair counts twice).
     function loads_of(text) {
         if (text ~ /^ldp[ \t]/) return 2
@@ -38,7 +41,7 @@ check() { # check SYMBOL MULTIPLY-ADDS LOADS CONSTANTS: of one turn, and how man
             if (!inner) continue
             fma = stack = loads = 0
             for (k = from[i]; k <= to[i]; k++) {
-                if (line[k] ~ /^(vfn?m(add|sub)[0-9]*[a-z]*|fml[as])[ \t]/) fma++
+                if (line[k] ~ /^(vfn?m(add|sub)[0-9]*[a-z]*|fml[as])[ \t]/ && line[k] ~ operands) fma++
                 loads += loads_of(line[k])
                 if (line[k] ~ /\(%rsp|\[sp/ && line[k] ~ /%[xyz]mm|[ \t][vqs][0-9]/) # d: saved for the caller
                     stack += !constants || line[k] ~ /\(%rsp[^)]*\)$/
@@ -65,6 +68,10 @@ for isa in "$@"; do
     esac
     for slot in qk pv kv_grad; do
         check "fattn_${slot}_$isa" $((rows * vectors)) $((rows + vectors)) 0 || bad=1
+    done
+    for slot in half_qk half_pv; do
+        "$objdump" -t "$file" | grep -q "fattn_${slot}_$isa\$" || continue
+        check "fattn_${slot}_$isa" 12 8 0 'ph |[.]8h' || bad=1 # 6 x 2
     done
     check "fattn_softmax_$isa" $((6 * vectors)) $vectors $softmax || bad=1
     check "fattn_grad_$isa" 6 4 $grad || bad=1 # scores, dp, the words of hide and keep

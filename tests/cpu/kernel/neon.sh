@@ -15,25 +15,29 @@ fi
 
 mkdir -p "$build"
 cd "$source"
-flags="-std=c11 -O2 -Wall -Wextra -Wshadow -Wconversion -Werror -ffp-contract=off -D_GNU_SOURCE -DFATTN_HAVE_NEON"
+flags="-std=c11 -O2 -Wall -Wextra -Wshadow -Wconversion -Werror -ffp-contract=off -D_GNU_SOURCE -DFATTN_HAVE_NEON -DFATTN_HAVE_HALF_NEON"
 objects=
 for kernel in src/cpu/kernel/*.c; do
     for set in SCALAR NEON; do
         object=$build/$(basename "$kernel" .c)_$set.o
-        # -fno-schedule-insns as in cmake/isa.cmake
-        $cc $flags -fno-schedule-insns -DFATTN_ISA_$set -Isrc -c "$kernel" -o "$object"
+        # both as in cmake/isa.cmake
+        half=
+        case $kernel-$set in *half_tile.c-NEON) half=-march=armv8.2-a+fp16 ;; esac
+        $cc $flags -fno-schedule-insns $half -DFATTN_ISA_$set -Isrc -c "$kernel" -o "$object"
         objects="$objects $object"
     done
 done
 
 failed=0
-for slot in affine edit exp2 finite grad load pv qk softmax small store stream strips table; do
+for slot in affine edit exp2 finite grad half_tile load pv qk softmax small store stream strips table; do
     $cc $flags -static -Itests/cpu/kernel/neon -Itests -Isrc -Iinclude "tests/cpu/kernel/$slot.c" \
         src/cpu/isa.c src/base/cpuinfo.c src/base/cpucount.c src/base/half.c src/base/fp8.c $objects \
         -o "$build/$slot" -lm -lpthread
     echo "== $slot"
-    FATTN_REQUIRE= "$run" "$build/$slot" || failed=$((failed + 1))
+    FATTN_REQUIRE= "$run" -cpu max "$build/$slot" || failed=$((failed + 1))
 done
+echo "== half_tile on a processor without fp16 arithmetic"
+FATTN_REQUIRE= "$run" -cpu cortex-a53 "$build/half_tile" | grep "no fp16 arithmetic here: neon" || failed=$((failed + 1))
 aarch64-linux-gnu-ld -r $objects -o "$build/all.o"
 sh tests/cpu/kernel/inner_loops.sh aarch64-linux-gnu-objdump "$build/all.o" neon || failed=$((failed + 1))
 echo "$failed failed"

@@ -159,8 +159,8 @@ static PyObject *explain(PyObject *module, PyObject *args)
         COUNT(e, workspace_bytes), COUNT(e, dot_below), COUNT(e, dot_sequences), COUNT(e, tile_sequences),
         COUNT(e, split_keys), COUNT(e, split_q_len), COUNT(e, split_sequences), COUNT(e, many_rows),
         COUNT(e, one_split)};
-    PyObject *dict = Py_BuildValue("{ss ss ss sN sN}", "problem", e->problem, "backend", e->backend, "isa", e->isa,
-                                   "backends", backends_of(e), "dense_mask", PyBool_FromLong(e->dense_mask));
+    PyObject *dict = Py_BuildValue("{ss ss ss ss sN sN}", "problem", e->problem, "backend", e->backend, "isa", e->isa,
+                                   "compute", e->compute, "backends", backends_of(e), "dense_mask", PyBool_FromLong(e->dense_mask));
     if (dict && put_numbers(dict, numbers, sizeof numbers / sizeof numbers[0]) &&
         put(dict, "tile_reads", reading_of(&e->tile_reads)) && put(dict, "dot_reads", reading_of(&e->dot_reads)))
         return dict;
