@@ -19,6 +19,9 @@ endif()
 # What fp16 arithmetic takes beside that; sets that are not named here have none, compilers may be too old for it.
 set(FATTN_HALF_FLAGS_avx512 -mavx512fp16)
 set(FATTN_HALF_FLAGS_neon -march=armv8.2-a+fp16)
+if(CMAKE_C_COMPILER_ID STREQUAL GNU)
+  set(half_tuning -fira-region=all)  # else it leaves the loads of half_pv's tile in memory, registers free or not
+endif()
 set(halves scalar)
 foreach(isa ${FATTN_ISAS})
   if(FATTN_HALF_FLAGS_${isa})
@@ -59,7 +62,7 @@ function(fattn_stamp_half target)
   foreach(isa ${FATTN_HALF_ISAS})
     string(TOUPPER ${isa} name)
     fattn_add_kernels(${target} fattn_half_kernels_${isa} ${isa}
-                      "${FATTN_FLAGS_${isa}};${FATTN_HALF_FLAGS_${isa}}" ${ARGN})
+                      "${FATTN_FLAGS_${isa}};${FATTN_HALF_FLAGS_${isa}};${half_tuning}" ${ARGN})
     target_compile_definitions(${target} PUBLIC FATTN_HAVE_HALF_${name})
   endforeach()
 endfunction()

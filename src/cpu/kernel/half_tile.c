@@ -17,26 +17,27 @@ extern const fattn_half_kernels ISA(half_kernels);
 /* The register tile: HEIGHT broadcasts x NV vectors, twice: a chain and the sum of those before it. */
 enum { HEIGHT = 6, NV = 2, PARTS = HL / VL };
 
-/* Term t of the sums of a register tile: pairs[i * row + t * step] * b[t * ldb + j * HL ..]; `exact` is
+/* Term t of the sums of a register tile: pairs[at + i * row + t * step] * b[t * ldb + j * HL ..]; `exact` is
  * what the pairs were rounded from. */
 typedef struct terms {
     const uint32_t *pairs;
     const float *exact;
-    ptrdiff_t row, step;
+    ptrdiff_t at, row, step;
     const uint16_t *b;
     ptrdiff_t ldb;
 } terms;
 
 static INLINE terms terms_at(terms t, int i, int j)
 {
-    t.pairs += i * t.row, t.exact += i * t.row, t.b += j;
+    t.at += i * t.row, t.b += j;
     return t;
 }
 
-/* n terms for mr x nv vectors; the first chain has `first` of them. */
-static INLINE void half_sums(vh sum[HEIGHT][NV], terms t, int n, int first, const int mr,
+/* n terms for mr x nv vectors; the first chain has `first` of them. Are all sums finite? */
+static INLINE int half_sums(vh sum[HEIGHT][NV], terms t, int n, int first, const int mr,
                              const int nv)
 {
+    const uint32_t *pairs = t.pairs + t.at;
     UNROLL for (int i = 0; i < mr; i++)
         UNROLL for (int j = 0; j < nv; j++) sum[i][j] = h_zero();
     for (int from = 0, end = first; from < n; from = end, end += HALF_CHAIN) {
@@ -44,58 +45,87 @@ static INLINE void half_sums(vh sum[HEIGHT][NV], terms t, int n, int first, cons
         UNROLL for (int i = 0; i < mr; i++)
             UNROLL for (int j = 0; j < nv; j++) chain[i][j] = h_zero();
         if (end > n) end = n;
-        for (int k = from; k < end; k++, t.pairs += t.step, t.b += t.ldb) {
+        for (int k = from; k < end; k++, pairs += t.step, t.b += t.ldb) {
             vh b[NV];
             UNROLL for (int j = 0; j < nv; j++) b[j] = h_load(t.b + j * HL);
             UNROLL for (int i = 0; i < mr; i++) {
-                const vh a = h_pair(t.pairs + i * t.row);
+                const vh a = h_pair(pairs + i * t.row);
                 UNROLL for (int j = 0; j < nv; j++) chain[i][j] = h_fma(a, b[j], chain[i][j]);
             }
         }
         UNROLL for (int i = 0; i < mr; i++)
             UNROLL for (int j = 0; j < nv; j++) sum[i][j] = h_add(sum[i][j], chain[i][j]);
     }
+    vh zeros = h_zero(); /* 0 times what is not finite is NaN */
+    UNROLL for (int i = 0; i < mr; i++)
+        UNROLL for (int j = 0; j < nv; j++) zeros = h_fma(sum[i][j], h_zero(), zeros);
+    return h_finite(zeros);
 }
 
 /* x where it is finite, else the sum of n terms in fp32. */
-static __attribute__((noinline)) vf again(vf x, terms t, int n)
+static INLINE vf settled(vf x, terms t, int n)
 {
     const vm finite = v_gt(v_dup(INF), v_max(x, v_sub(v_dup(0), x)));
     vf sum = v_dup(0);
     for (int k = 0; k < n; k++)
-        sum = v_fma(v_dup(t.exact[k * t.step]), v_load_f16(t.b + k * t.ldb), sum);
+        sum = v_fma(v_dup(t.exact[t.at + k * t.step]), v_load_f16(t.b + k * t.ldb), sum);
     return v_select(finite, x, MUTANT(219, sum, x));
 }
 
-/* Part `part` of a vector of sums, in fp32. */
-static INLINE vf settled(vh sum, int finite, terms t, int n, const int part)
-{
-    const vf x = h_widen(sum, part);
-    return finite ? x : again(x, terms_at(t, 0, part * VL), n);
-}
+/* Register tiles with sums that are not finite are made again, a vector at a time, in functions of their own: a
+ * call in the midst of a tile would drive it out of its registers. */
+#define RARE static __attribute__((noinline, cold))
 
 /* ---- scores ---- */
 
-/* mr keys x nv vectors of lanes; their maximum goes to mx. */
-static INLINE void score_tile(float *st, terms t, int d, float factor, vf mx[NV][PARTS],
-                              const int mr, const int nv)
+/* A block of columns: its scores begin or go on. */
+typedef struct block {
+    int n, first; /* how many; is it the first one? */
+    float factor;
+} block;
+
+static INLINE void put_score(float *to, vf x, block b)
+{
+    v_store(to, v_fma(x, v_dup(b.factor), b.first ? v_dup(0) : v_load(to)));
+}
+
+RARE void scores_again(float *st, terms t, block b, int mr, int nv)
+{
+    for (int i = 0; i < mr; i++)
+        for (int j = 0; j < nv; j++) {
+            vh sum[HEIGHT][NV];
+            half_sums(sum, terms_at(t, i, j * HL), b.n, HALF_CHAIN, 1, 1);
+            UNROLL for (int part = 0; part < PARTS; part++) {
+                const int at = j * HL + part * VL;
+                const vf x = settled(h_widen(sum[0][0], part), terms_at(t, i, at), b.n);
+                put_score(st + i * TILE_ROWS + at, x, b);
+            }
+        }
+}
+
+/* mr keys x nv vectors of lanes; tmax follows their maximum. */
+static INLINE void score_tile(float *st, terms t, int d, float factor, float *tmax, const int mr,
+                              const int nv)
 {
     for (int c = 0; c < d; c += HALF_TERMS) {
-        const int n = d - c < HALF_TERMS ? d - c : HALF_TERMS, last = c + n == d;
+        const int n = d - c < HALF_TERMS ? d - c : HALF_TERMS;
+        const block b = {.n = n, .first = c == 0, .factor = factor};
         vh sum[HEIGHT][NV];
-        half_sums(sum, t, n, HALF_CHAIN, mr, nv);
-        UNROLL for (int i = 0; i < mr; i++)
-            UNROLL for (int j = 0; j < nv; j++) {
-                const int finite = h_finite(sum[i][j]);
-                UNROLL for (int part = 0; part < PARTS; part++) {
-                    float *to = st + i * TILE_ROWS + j * HL + part * VL;
-                    const vf x = settled(sum[i][j], finite, terms_at(t, i, j * HL), n, part);
-                    const vf s = v_fma(x, v_dup(factor), c ? v_load(to) : v_dup(0));
-                    v_store(to, s);
-                    if (last) mx[j][part] = v_max(s, mx[j][part]);
-                }
-            }
-        t.pairs += n * t.step, t.exact += n * t.step, t.b += n * t.ldb;
+        if (half_sums(sum, t, n, HALF_CHAIN, mr, nv)) {
+            UNROLL for (int i = 0; i < mr; i++)
+                UNROLL for (int j = 0; j < nv; j++)
+                    UNROLL for (int part = 0; part < PARTS; part++)
+                        put_score(st + i * TILE_ROWS + j * HL + part * VL,
+                                  h_widen(sum[i][j], part), b);
+        } else {
+            scores_again(st, t, b, mr, nv);
+        }
+        t.at += n * t.step, t.b += n * t.ldb;
+    }
+    UNROLL for (int j = 0; j < nv * HL; j += VL) {
+        vf mx = v_load(tmax + j);
+        UNROLL for (int i = 0; i < mr; i++) mx = v_max(v_load(st + i * TILE_ROWS + j), mx);
+        v_store(tmax + j, mx);
     }
 }
 
@@ -103,19 +133,14 @@ static INLINE void score_tile(float *st, terms t, int d, float factor, vf mx[NV]
 static INLINE void score_lanes(float *st, terms t, int keys, int d, float factor, float *tmax,
                                const int nv)
 {
-    vf mx[NV][PARTS];
-    UNROLL for (int j = 0; j < nv; j++)
-        UNROLL for (int part = 0; part < PARTS; part++) mx[j][part] = v_dup(-INF);
     int i = 0;
+    for (int j = 0; j < nv * HL; j += VL) v_store(tmax + j, v_dup(-INF));
     for (; i + HEIGHT <= keys; i += HEIGHT)
-        score_tile(st + i * TILE_ROWS, terms_at(t, i, 0), d, factor, mx, HEIGHT, nv);
+        score_tile(st + i * TILE_ROWS, terms_at(t, i, 0), d, factor, tmax, HEIGHT, nv);
     for (; i + 4 <= keys; i += 4)
-        score_tile(st + i * TILE_ROWS, terms_at(t, i, 0), d, factor, mx, 4, nv);
+        score_tile(st + i * TILE_ROWS, terms_at(t, i, 0), d, factor, tmax, 4, nv);
     for (; i < keys; i++)
-        score_tile(st + i * TILE_ROWS, terms_at(t, i, 0), d, factor, mx, 1, nv);
-    UNROLL for (int j = 0; j < nv; j++)
-        UNROLL for (int part = 0; part < PARTS; part++)
-            v_store(tmax + j * HL + part * VL, mx[j][part]);
+        score_tile(st + i * TILE_ROWS, terms_at(t, i, 0), d, factor, tmax, 1, nv);
 }
 
 void ISA(half_qk)(float *st, const uint16_t *qt, const uint32_t *pairs, const float *k,
@@ -132,43 +157,59 @@ void ISA(half_qk)(float *st, const uint16_t *qt, const uint32_t *pairs, const fl
 
 /* ---- values ---- */
 
-/* Columns of the output that a call has, and how its chains begin. */
+/* What all tiles of a call share. */
 typedef struct shape {
-    int rows, keys, cols, first;
+    int rows, keys, first; /* terms of the first chain */
 } shape;
 
-/* mr rows x nv vectors of columns from c on. */
-static INLINE void value_tile(float *o, ptrdiff_t ldo, terms t, const shape *s, int c,
-                              const float *alpha, const int mr, const int nv)
+static INLINE void put_value(float *to, vf x, float alpha)
 {
-    vh sum[HEIGHT][NV];
-    half_sums(sum, t, s->keys, s->first, mr, nv);
-    UNROLL for (int i = 0; i < mr; i++) {
-        const vf a = v_dup(alpha ? alpha[i] : 1.0f);
-        UNROLL for (int j = 0; j < nv; j++) {
-            const int finite = h_finite(sum[i][j]);
-            UNROLL for (int part = 0; part < PARTS; part++) {
-                const int at = j * HL + part * VL;
-                if (c + at >= s->cols) continue;
-                const vf x = settled(sum[i][j], finite, terms_at(t, i, j * HL), s->keys, part);
-                float *to = o + i * ldo + at;
-                v_store(to, v_fma(v_load(to), a, x));
-            }
-        }
-    }
+    v_store(to, v_fma(v_load(to), v_dup(alpha), x));
 }
 
-/* All rows for nv vectors of columns from c on. */
-static INLINE void value_columns(float *o, ptrdiff_t ldo, terms t, const shape *s, int c,
-                                 const float *alpha, const int nv)
+RARE void values_again(float *o, ptrdiff_t ldo, terms t, shape s, const float *alpha, int mr, int nv,
+                       int parts)
+{
+    for (int i = 0; i < mr; i++)
+        for (int j = 0; j < nv; j++) {
+            vh sum[HEIGHT][NV];
+            half_sums(sum, terms_at(t, i, j * HL), s.keys, s.first, 1, 1);
+            UNROLL for (int part = 0; part < PARTS; part++) {
+                const int at = j * HL + part * VL;
+                if (part == parts) break;
+                const vf x = settled(h_widen(sum[0][0], part), terms_at(t, i, at), s.keys);
+                put_value(o + i * ldo + at, x, alpha[i]);
+            }
+        }
+}
+
+/* mr rows x nv vectors of columns, of each so many parts. */
+static INLINE void value_tile(float *o, ptrdiff_t ldo, terms t, shape s, const float *alpha,
+                              const int mr, const int nv, const int parts)
+{
+    vh sum[HEIGHT][NV];
+    if (!half_sums(sum, t, s.keys, s.first, mr, nv)) {
+        values_again(o, ldo, t, s, alpha, mr, nv, parts);
+        return;
+    }
+    UNROLL for (int i = 0; i < mr; i++)
+        UNROLL for (int j = 0; j < nv; j++)
+            UNROLL for (int part = 0; part < parts; part++)
+                put_value(o + i * ldo + j * HL + part * VL, h_widen(sum[i][j], part),
+                          alpha[i]);
+}
+
+/* All rows for nv vectors of columns. */
+static INLINE void value_columns(float *o, ptrdiff_t ldo, terms t, shape s, const float *alpha,
+                                 const int nv, const int parts)
 {
     int i = 0;
-    for (; i + HEIGHT <= s->rows; i += HEIGHT)
-        value_tile(o + i * ldo, ldo, terms_at(t, i, 0), s, c, alpha ? alpha + i : NULL, HEIGHT, nv);
-    for (; i + 4 <= s->rows; i += 4)
-        value_tile(o + i * ldo, ldo, terms_at(t, i, 0), s, c, alpha ? alpha + i : NULL, 4, nv);
-    for (; i < s->rows; i++)
-        value_tile(o + i * ldo, ldo, terms_at(t, i, 0), s, c, alpha ? alpha + i : NULL, 1, nv);
+    for (; i + HEIGHT <= s.rows; i += HEIGHT)
+        value_tile(o + i * ldo, ldo, terms_at(t, i, 0), s, alpha + i, HEIGHT, nv, parts);
+    for (; i + 4 <= s.rows; i += 4)
+        value_tile(o + i * ldo, ldo, terms_at(t, i, 0), s, alpha + i, 4, nv, parts);
+    for (; i < s.rows; i++)
+        value_tile(o + i * ldo, ldo, terms_at(t, i, 0), s, alpha + i, 1, nv, parts);
 }
 
 void ISA(half_pv)(float *o, ptrdiff_t ldo, const uint32_t *pairs, const float *pt,
@@ -177,11 +218,17 @@ void ISA(half_pv)(float *o, ptrdiff_t ldo, const uint32_t *pairs, const float *p
 {
     const terms t = {
         .pairs = pairs, .exact = pt, .row = 1, .step = TILE_ROWS, .b = v, .ldb = ldv};
-    const shape s = {rows, keys, cols, HALF_CHAIN - key % HALF_CHAIN};
+    const shape s = {rows, keys, HALF_CHAIN - key % HALF_CHAIN};
+    float ones[TILE_ROWS];
+    for (int i = 0; i < TILE_ROWS; i++) ones[i] = 1;
+    if (!alpha) alpha = ones;
     int c = 0;
-    for (; c + HL < cols; c += NV * HL)
-        value_columns(o + c, ldo, terms_at(t, 0, c), &s, c, alpha, NV);
-    for (; c < cols; c += HL) value_columns(o + c, ldo, terms_at(t, 0, c), &s, c, alpha, 1);
+    for (; c + NV * HL <= cols; c += NV * HL)
+        value_columns(o + c, ldo, terms_at(t, 0, c), s, alpha, NV, PARTS);
+    for (; c + HL <= cols; c += HL)
+        value_columns(o + c, ldo, terms_at(t, 0, c), s, alpha, 1, PARTS);
+    for (; c < cols; c += VL) /* less than a vector */
+        value_columns(o + c, ldo, terms_at(t, 0, c), s, alpha, 1, 1);
 }
 
 /* ---- from fp32 ---- */

@@ -27,7 +27,7 @@ check() {
         address = $1; sub(":", "", address)
         text = $0; sub(/^ +[0-9a-f]+:[ \t]*/, "", text)
         n++; where[address] = n; line[n] = text
-        if (text ~ /^(j[a-z]+|b\.[a-z]+|b|cbn?z|tbn?z)[ \t]/ && match(text, /[0-9a-f]+ <[^>]*>/)) {
+        if (text ~ /^(j[a-z]+|b\.[a-z]+|cbn?z|tbn?z)[ \t]/ && text !~ /^jmp/ && match(text, /[0-9a-f]+ <[^>]*>/)) {
             target = substr(text, RSTART, RLENGTH); sub(/ <.*/, "", target)
             if (target in where) { loops++; from[loops] = where[target]; to[loops] = n }
         }

@@ -22,7 +22,7 @@ for kernel in src/cpu/kernel/*.c; do
         object=$build/$(basename "$kernel" .c)_$set.o
         # both as in cmake/isa.cmake
         half=
-        case $kernel-$set in *half_tile.c-NEON) half=-march=armv8.2-a+fp16 ;; esac
+        case $kernel-$set in *half_tile.c-NEON) half="-march=armv8.2-a+fp16 -fira-region=all" ;; esac
         $cc $flags -fno-schedule-insns $half -DFATTN_ISA_$set -Isrc -c "$kernel" -o "$object"
         objects="$objects $object"
     done
