@@ -16,7 +16,7 @@ def test_options():
     c = fattn.Context(threads=3, isa='scalar', strict=True)
     assert (c.threads, c.isa, c.strict) == (3, 'scalar', True)
     assert 'threads=3 isa=scalar strict' in repr(c)
-    for wrong in (dict(isa='mmx'), dict(threads=-1), dict(backend='gpu')):
+    for wrong in (dict(isa='mmx'), dict(threads=-1), dict(backend='gpu'), dict(compute='f8')):
         with pytest.raises(fattn.ArgumentError):
             fattn.Context(**wrong)
     for wrong in (dict(isa=3), dict(warn=3), dict(threads='x'), dict(nonsense=1)):
@@ -121,3 +121,23 @@ def test_generator():
             c.generator_state = wrong
     with pytest.raises(TypeError):
         c.seed('x')
+
+
+def test_fp16_arithmetic(qkv):
+    """Of f16 calls only, where the instruction set has it; bits, error and explain() tell."""
+    q, k, v = (x.astype(np.float16) for x in qkv)
+    half, plain = fattn.Context(isa='scalar', compute='f16'), fattn.Context(isa='scalar', compute='f32')
+
+    def call(context, *tensors):
+        return fattn.fusion_attention(*tensors, head_num=q.shape[1], input_layout='BNSD', scale=0.3, context=context)[0]
+
+    exact = call(plain, *(x.astype(np.float32) for x in (q, k, v)))
+    ours, theirs = (call(c, q, k, v).astype(np.float32) for c in (half, plain))
+    assert (ours != theirs).any()
+    assert 0 < np.abs(ours - exact).max() < 0.02
+    assert (call(half, *qkv) == call(plain, *qkv)).all()  # fp32 tensors
+    for context, compute in ((half, 'f16'), (plain, 'f32')):
+        assert fattn.explain('fusion_attention', query=q, key=k, value=v, head_num=q.shape[1], input_layout='BNSD',
+                             context=context).compute == compute
+    with pytest.raises(fattn.Error, match='avx2'):
+        fattn.Context(isa='avx2', compute='f16')

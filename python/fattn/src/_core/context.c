@@ -12,14 +12,25 @@ static PyObject *current;      /* contextvars.ContextVar: what `with` has set, o
 static PyObject *current_get;  /* its method */
 static PyObject *process_wide; /* the default Context; made late */
 
+/* -1 with an exception. */
+static int read_compute(const char *name, fattn_compute *compute)
+{
+    *compute = name && strcmp(name, "f16") == 0 ? FATTN_COMPUTE_F16 : FATTN_COMPUTE_F32;
+    if (!name || *compute == FATTN_COMPUTE_F16 || strcmp(name, "f32") == 0) return 0;
+    errors_at(ERRORS_FIELD("compute"), KIND_ERROR, "'%s' is neither f32 nor f16", name);
+    return -1;
+}
+
 static PyObject *context_make(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"threads", "isa", "strict", "pin_threads", "backend", "warn", NULL};
+    static char *names[] = {"threads", "isa", "strict", "pin_threads", "backend", "warn", "compute", NULL};
     fattn_context_options options;
     fattn_context_options_init(&options);
     PyObject *strict = Py_None, *pin = Py_None, *warn = Py_None, *threads = Py_None;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OzOOzO", names, &threads, &options.isa, &strict, &pin,
-                                     &options.backend, &warn))
+    const char *compute = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OzOOzOz", names, &threads, &options.isa, &strict, &pin,
+                                     &options.backend, &warn, &compute) ||
+        read_compute(compute, &options.compute))
         return NULL;
     if (threads != Py_None) options.threads = (int)PyLong_AsLong(threads);
     if (strict != Py_None) options.strict = PyObject_IsTrue(strict);

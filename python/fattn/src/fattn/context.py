@@ -21,6 +21,7 @@ class Context(_core.Context):
     strict: compute and refuse as the device does (docs/strict.md).
     pin_threads: bind the library's own threads.
     backend: 'cpu' or 'ref'; None = the first that accepts.
+    compute: 'f32' or 'f16', fp16 arithmetic where a call can have it (docs/accuracy.md); None = 'f32'.
     warn: called with (place, sentence), once per process and place; None = Python's warnings.
 
     Give it to a call as `context=`, or make it the current one of this thread or task:
