@@ -188,8 +188,10 @@ static int describe(const void *state, char *buffer, size_t size)
                         (long long)made->backward.n_works, (long long)made->backward.n_merges);
     const fattn_cpu_plan *plan = &made->forward;
     const int64_t dots = plan->n_dots;
-    return snprintf(buffer, size, "%s, %lld items (%lld tile, %lld dot), %lld merges",
-                    plan->kernels->name, (long long)plan->n_works,
+    return snprintf(buffer, size, "%s%s, %lld items (%lld tile, %lld dot), %lld merges",
+                    plan->kernels->name,
+                    plan->half && plan->n_works > dots ? " in fp16 arithmetic" : "",
+                    (long long)plan->n_works,
                     (long long)(plan->n_works - dots), (long long)dots, (long long)plan->n_merges);
 }
 

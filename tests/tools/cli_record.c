@@ -245,6 +245,23 @@ static void another_instruction_set_is_told(void **state)
     free(bytes);
 }
 
+/* So is the arithmetic: in fp32 the bits would be others. */
+static void the_arithmetic_is_recorded(void **state)
+{
+    (void)state;
+    size_t n;
+    if (!safetensors_available()) skip();
+    assert_int_equal(record("fusion_attention input_layout=BNSD query=f16[1,1,20,16] "
+                            "key=f16[1,1,90,16] value=f16[1,1,90,16] isa=scalar compute=f16"),
+                     FATTN_OK);
+    char *bytes = slurp(one_record(), &n);
+    expect_code("run --replay rec/*", 0);
+    swap(bytes, n, "\"compute\":\"f16\"", "\"compute\":\"f32\"");
+    spit("changed.safetensors", bytes, n);
+    expect_code("run --replay changed.safetensors", 1);
+    free(bytes);
+}
+
 /* What was computed without strict is computed so again, whatever the environment of the replay
  * says; so does a line of the log. A mask over everything: 0 by default, the mean of the values in
  * strict mode. */
@@ -416,6 +433,7 @@ int main(void)
         cmocka_unit_test(runs_of_a_plan_are_recorded),
         cmocka_unit_test(other_bits_are_found),
         cmocka_unit_test(another_instruction_set_is_told),
+        cmocka_unit_test(the_arithmetic_is_recorded),
         cmocka_unit_test(the_environment_of_the_replay_is_not_that_of_the_call),
         cmocka_unit_test(hostile_strides),
         cmocka_unit_test(no_record_is_bad_data),
