@@ -72,6 +72,10 @@ def test_verify(qkv):
         fattn.verify('fusion_attention', **given)
 
 
+def test_quantised_types_are_named():
+    assert {'i8', 'i4', 'e4m3'} <= set(fattn.capabilities().quantisation)
+
+
 @pytest.mark.parametrize('dtype', fattn.capabilities().quantisation)
 def test_quantised_types_are_taken(dtype):
     """Every type that capabilities() names is one of a cache's: its call has shapes."""

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fattn.integrations.sdpa import replacement, scaled_dot_product_attention
 
@@ -109,19 +110,31 @@ def test_what_torch_computes_instead(call, reason):
             pass  # torch's own refusal
 
 
+class Calls(TorchDispatchMode):
+    """The names of the operators that are called inside."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
 def test_the_replacement():
     layer = torch.nn.TransformerEncoderLayer(32, 4, 64, batch_first=True, dropout=0.0)
     x = torch.randn(2, 10, 32)
     want = layer(x)
-    calls = []
-    with replacement():
+    with replacement(), Calls() as calls:
         assert functional.scaled_dot_product_attention is scaled_dot_product_attention
         with replacement():
             got = layer(x)
         assert functional.scaled_dot_product_attention is scaled_dot_product_attention
         model = torch.nn.MultiheadAttention(32, 4, batch_first=True)
         model(x, x, x, need_weights=False)[0].sum().backward()
-    assert functional.scaled_dot_product_attention is TORCHS and not calls
+    assert functional.scaled_dot_product_attention is TORCHS
+    assert sum(name.startswith('npu.npu_fusion_attention_v2') for name in calls.names) == 2  # layer and model
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
 
 
