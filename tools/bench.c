@@ -24,6 +24,7 @@ const cli_option bench_options[] = {
     {"runs", "N", "FATTN_RUNS",
      "runs of each row, at most 200 (as many as 2 seconds allow, at least 5)", NULL},
     {"no-standard", NULL, "FATTN_NO_STANDARD", "leave standard attention out", NULL},
+    CLI_COMPUTE_OPTION,
     CLI_CONTEXT_OPTIONS,
     CLI_JSON_OPTION,
     {0},
@@ -35,8 +36,7 @@ static int open_context(const cli_values *values, const problem_line *line, fatt
     fattn_context_options options;
     fattn_context_options_init(&options);
     options.pin_threads = 1;
-    if (line != NULL) line_options(line, &options);
-    const int code = call_options(values, &options);
+    const int code = call_options(values, line, &options);
     if (code != CLI_GO) return code;
     if (fattn_context_create(context, &options) == FATTN_OK) return CLI_GO;
     return cli_error("bench", CLI_FAIL, "%s", fattn_error_message());
@@ -117,6 +117,8 @@ static void print_json(const bench_session *s, const bench_result *results, int 
     json_put_text(object, "machine", machine);
     json_put_text(object, "isa", fattn_context_isa(s->context));
     json_put_int(object, "threads", fattn_context_threads(s->context));
+    json_put_text(object, "compute",
+                  fattn_context_compute(s->context) == FATTN_COMPUTE_F16 ? "f16" : "f32");
     for (int i = 0; i < n; i++) {
         json_add(rows, row_object(&results[i]));
         if (results[i].note[0] != '\0')

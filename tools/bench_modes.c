@@ -54,7 +54,7 @@ static void print_slopes(char *text, size_t size)
 
 int bench_modes_rows(bench_row *rows)
 {
-    static char lines[FORMS + 1][LINE]; /* the last: no mask, no bias */
+    static char lines[FORMS + 2][LINE]; /* the last two: no mask, no bias; and in fp32 whatever is asked for */
     char ends[LINE / 2], slopes[LINE / 2];
     print_ends(ends, sizeof ends);
     print_slopes(slopes, sizeof slopes);
@@ -77,10 +77,12 @@ int bench_modes_rows(bench_row *rows)
         {"f16arith", dense, "compute=f16", all, true, true},
     };
     snprintf(lines[FORMS], LINE, "%s %s", op, dense);
+    snprintf(lines[FORMS + 1], LINE, "%s %s compute=f32", op, dense);
     for (int i = 0; i < FORMS; i++) {
         snprintf(lines[i], LINE, "%s %s %s", op, forms[i].tensors, forms[i].mode);
+        const char *plain = lines[forms[i].half ? FORMS + 1 : FORMS];
         rows[i] = (bench_row){.suite = "modes",
-                              .lines = {lines[i], forms[i].beside ? lines[FORMS] : NULL},
+                              .lines = {lines[i], forms[i].beside ? plain : NULL},
                               .pairs = HEADS * forms[i].pairs,
                               .dims = 2 * DIM,
                               .half = forms[i].half};

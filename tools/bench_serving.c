@@ -15,7 +15,7 @@ enum { CALLS = 3, PLANS = 200, TINY_RUNS = 1000 };
 
 typedef struct serving_call {
     problem_line *line;
-    fattn_context *own; /* of a line in fp16 arithmetic; others run in the session's */
+    fattn_context *own; /* of a line that says its arithmetic; others run in the session's */
     fattn_context *context;
     fattn_plan *plan;
     bench_buffer memory;
@@ -79,7 +79,7 @@ static fattn_status make_plan(const serving_call *c, fattn_plan **plan)
 static fattn_status choose_context(serving_call *c, const bench_session *s)
 {
     c->context = s->context;
-    if (c->line->compute == FATTN_COMPUTE_F32) return FATTN_OK;
+    if (c->line->compute < 0) return FATTN_OK;
     fattn_context_options options;
     fattn_context_options_init(&options);
     options.isa = fattn_context_isa(s->context);

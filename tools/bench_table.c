@@ -110,8 +110,10 @@ void bench_print_table(const bench_session *s, const bench_result *results, int 
 {
     char machine[128];
     bench_machine(machine, sizeof machine);
-    printf("%s, %d threads, %s, %s\n", machine, fattn_context_threads(s->context),
-           fattn_context_isa(s->context), fattn_dtype_name(s->settings.dtype));
+    const bool half = fattn_context_compute(s->context) == FATTN_COMPUTE_F16;
+    printf("%s, %d threads, %s%s, %s\n", machine, fattn_context_threads(s->context),
+           fattn_context_isa(s->context), half ? " in fp16 arithmetic" : "",
+           fattn_dtype_name(s->settings.dtype));
     printf("%-32s %9s %9s %8s %7s %6s %11s %6s %10s %10s\n", "", "ms", "best ms", "GFLOP/s", "GB/s",
            "peak", "standard ms", "ratio", "extra", "standard's");
     for (int i = 0; i < n; i++) print_row(&results[i]);

@@ -34,22 +34,22 @@ json_node *call_warnings_json(const call_warnings *warnings)
     return array;
 }
 
-static int set_compute(const cli_values *values, fattn_context_options *options)
+/* The option, else the line, else the environment, which the library does not read for this. */
+static int set_compute(const cli_values *values, const problem_line *line,
+                       fattn_context_options *options)
 {
-    const char *given = cli_given(values, "compute");
-    if (options->compute != FATTN_COMPUTE_F32 && !given) return CLI_GO; /* the line says so */
-    const char *compute = cli_get(values, "compute");
-    options->compute = FATTN_COMPUTE_F32;
-    if (!compute || strcmp(compute, "f32") == 0) return CLI_GO;
-    if (strcmp(compute, "f16") != 0)
-        return cli_error(values->verb->name, CLI_USAGE, "--compute: '%s' is neither f32 nor f16",
-                         compute);
-    options->compute = FATTN_COMPUTE_F16;
-    return CLI_GO;
+    const bool said = line && line->compute >= 0;
+    const char *compute = said ? cli_given(values, "compute") : cli_get(values, "compute");
+    if (!compute) return CLI_GO;
+    options->compute = strcmp(compute, "f16") == 0 ? FATTN_COMPUTE_F16 : FATTN_COMPUTE_F32;
+    if (options->compute == FATTN_COMPUTE_F16 || strcmp(compute, "f32") == 0) return CLI_GO;
+    return cli_error(values->verb->name, CLI_USAGE, "--compute: '%s' is neither f32 nor f16",
+                     compute);
 }
 
-int call_options(const cli_values *values, fattn_context_options *options)
+int call_options(const cli_values *values, const problem_line *line, fattn_context_options *options)
 {
+    if (line) line_options(line, options);
     int64_t threads = options->threads;
     if (options->threads == 0 || cli_given(values, "threads")) {
         const int code = cli_get_int(values, "threads", 1, 4096, &threads);
@@ -59,7 +59,7 @@ int call_options(const cli_values *values, fattn_context_options *options)
     if (cli_given(values, "isa")) options->isa = cli_given(values, "isa");
     if (cli_given(values, "backend")) options->backend = cli_given(values, "backend");
     if (cli_given(values, "strict")) options->strict = 1;
-    return set_compute(values, options);
+    return set_compute(values, line, options);
 }
 
 int call_context(const cli_values *values, const problem_line *line, call_warnings *warnings,
@@ -67,8 +67,7 @@ int call_context(const cli_values *values, const problem_line *line, call_warnin
 {
     fattn_context_options options;
     fattn_context_options_init(&options);
-    if (line) line_options(line, &options);
-    int code = call_options(values, &options);
+    int code = call_options(values, line, &options);
     if (code != CLI_GO) return code;
     options.warn = warn;
     options.warn_self = warnings;

@@ -18,10 +18,10 @@ typedef struct call_warnings {
 void call_warnings_free(call_warnings *warnings);
 json_node *call_warnings_json(const call_warnings *warnings);
 
-/* What the command line says of threads, isa, backend and strict. It is stronger than what a line
- * says, and that is stronger than the environment, which the library reads itself. CLI_GO or
- * CLI_USAGE. */
-int call_options(const cli_values *values, fattn_context_options *options);
+/* What the command line says of threads, isa, backend, compute and strict. It is stronger than what a
+ * line says (NULL: there is none), and that is stronger than the environment. CLI_GO or CLI_USAGE. */
+int call_options(const cli_values *values, const problem_line *line,
+                 fattn_context_options *options);
 
 /* A context from the line's keys (line may be NULL) and, stronger, the options. CLI_GO, or an exit
  * status after a sentence. `warnings` must live as long as the context. */

@@ -219,7 +219,7 @@ int verb_generate(int argc, char **argv)
     generation g = {.values = &values};
     fattn_context_options options;
     fattn_context_options_init(&options);
-    code = call_options(&values, &options);
+    code = call_options(&values, NULL, &options);
     if (code == CLI_GO && fattn_context_create(&g.context, &options) != FATTN_OK)
         code = cli_error("generate", CLI_FAIL, "%s", fattn_error_message());
     if (code == CLI_GO) code = run(&g);

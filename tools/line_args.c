@@ -76,7 +76,7 @@ problem_line *line_new(const fattn_operator *op)
     line->op = op;
     line->fill = "normal";
     line->density = 0.25;
-    line->strict = -1;
+    line->strict = line->compute = -1;
     line->page_layout = "BnBsH";
     line->page_order = "shuffled";
     line->args = line_memory(line, op->args_size);
@@ -275,5 +275,5 @@ void line_options(const problem_line *line, fattn_context_options *options)
     if (line->strict >= 0) options->strict = line->strict;
     if (line->isa) options->isa = line->isa;
     if (line->backend) options->backend = line->backend;
-    if (line->compute != FATTN_COMPUTE_F32) options->compute = line->compute;
+    if (line->compute >= 0) options->compute = (fattn_compute)line->compute;
 }

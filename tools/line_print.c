@@ -145,7 +145,8 @@ static void put_keys(out *o, const problem_line *line)
     if (line->strict >= 0) put(o, " strict=%d", line->strict);
     if (line->isa) put(o, " isa=%s", line->isa);
     if (line->backend) put(o, " backend=%s", line->backend);
-    if (line->compute == FATTN_COMPUTE_F16) put(o, " compute=f16");
+    if (line->compute >= 0)
+        put(o, " compute=%s", line->compute == FATTN_COMPUTE_F16 ? "f16" : "f32");
 }
 
 /* Head counts that the layout supplies (0 by line_default_heads) are left to the layout again. */

@@ -110,14 +110,17 @@ const char *cli_last_sentence(void);
 /* --json is on the command line, whether or not the rest can be parsed, or FATTN_JSON is set. */
 bool cli_wants_json(int argc, char **argv);
 
-/* The options that choose a context (--threads, --isa, --backend, --compute, --strict): for the verbs'
- * tables. */
+/* The options that choose a context (--threads, --isa, --backend, --strict), and the arithmetic of verbs
+ * whose tensors may be f16: for the verbs' tables. */
+#define CLI_COMPUTE_OPTION                                                                         \
+    {                                                                                              \
+        "compute", "NAME", "FATTN_COMPUTE", "arithmetic: f32, or f16 on request", "f32 f16"        \
+    }
 #define CLI_CONTEXT_OPTIONS                                                                        \
     {"threads", "N", "FATTN_THREADS", "threads to compute with", NULL},                            \
         {"isa", "NAME", "FATTN_ISA", "instruction set to use", "scalar avx2 avx512 neon"},         \
         {"backend", "NAME", "FATTN_BACKEND", "cpu, ref (double precision), or any",                \
          "cpu ref any"},                                                                           \
-        {"compute", "NAME", "FATTN_COMPUTE", "arithmetic: f32, or f16 on request", "f32 f16"},     \
     {                                                                                              \
         "strict", NULL, "FATTN_STRICT", "the vendor's behaviour and rejections", NULL              \
     }
@@ -126,7 +129,7 @@ bool cli_wants_json(int argc, char **argv);
     {"op", "OPERATOR", "FATTN_OP", "the operator, instead of as the first argument", NULL},        \
         {"out-dir", "DIR", "FATTN_OUT_DIR",                                                        \
          "in-place operators: run writes one NAME.npy per changed tensor", NULL},                  \
-        CLI_CONTEXT_OPTIONS, CLI_JSON_OPTION
+        CLI_COMPUTE_OPTION, CLI_CONTEXT_OPTIONS, CLI_JSON_OPTION
 #define CLI_JSON_OPTION                                                                            \
     {                                                                                              \
         "json", NULL, "FATTN_JSON", "print one JSON object instead of text", NULL                  \

@@ -41,7 +41,7 @@ typedef struct problem_line {
     double density;            /* share of masked elements, 0.25 */
     int threads, strict;       /* 0, -1 = not said */
     const char *isa, *backend; /* NULL = not said */
-    fattn_compute compute;     /* F32 = not said */
+    int compute;               /* of fattn_compute, -1 = not said */
     int64_t page;              /* rows per block, 0 = key and value are what the line says */
     const char *page_layout;   /* BnBsH, BnNBsD or NZ */
     const char *page_order;    /* shuffled or sorted */

@@ -175,11 +175,12 @@ static void prefer_isa(call_record *r)
         if (strcmp(*isa, r->isa) == 0) r->line->isa = *isa;
 }
 
-/* The recorded arithmetic; older records have none. */
+/* The recorded arithmetic; older records are all fp32. */
 static void prefer_compute(call_record *r)
 {
     char *compute = record_text(r, "compute");
-    if (compute && strcmp(compute, "f16") == 0) r->line->compute = FATTN_COMPUTE_F16;
+    const bool f16 = compute && strcmp(compute, "f16") == 0;
+    r->line->compute = f16 ? FATTN_COMPUTE_F16 : FATTN_COMPUTE_F32;
     free(compute);
 }
 

@@ -145,7 +145,7 @@ static int run(const cli_values *values)
     fattn_context_options options;
     fattn_context_options_init(&options);
     int code = get_options(values, &o);
-    if (code == CLI_GO) code = call_options(values, &options);
+    if (code == CLI_GO) code = call_options(values, NULL, &options);
     if (code != CLI_GO) return code;
     if (fattn_context_create(&o.context, &options) != FATTN_OK)
         return cli_error("train", CLI_FAIL, "%s", fattn_error_message());

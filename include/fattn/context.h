@@ -90,6 +90,7 @@ FATTN_API void fattn_context_destroy(fattn_context *context);
 FATTN_API int fattn_context_threads(fattn_context *context);
 FATTN_API const char *fattn_context_isa(fattn_context *context);
 FATTN_API bool fattn_context_strict(fattn_context *context);
+FATTN_API fattn_compute fattn_context_compute(fattn_context *context);
 
 #ifdef __cplusplus
 }

@@ -109,7 +109,8 @@ static fattn_status settle_isa(fattn_context *context, const char *option)
 
 static fattn_status check_compute(const fattn_context *context)
 {
-    REQUIRE(context->compute != FATTN_COMPUTE_F16 || isa_has_half(context->isa),
+    const bool ref = context->backend && strcmp(context->backend, "ref") == 0; /* in double anyway */
+    REQUIRE(context->compute != FATTN_COMPUTE_F16 || ref || isa_has_half(context->isa),
             FATTN_E_UNSUPPORTED,
             "compute: \"%s\" has no fp16 arithmetic on this machine or in this build; use "
             "FATTN_COMPUTE_F32, or isa \"scalar\", which computes it in software",
@@ -204,8 +205,8 @@ static fattn_status settle(fattn_context *context, const fattn_context_options *
     TRY(check_language());
     TRY(settle_log(context));
     TRY(settle_isa(context, options->isa));
-    TRY(check_compute(context));
     TRY(settle_backend(context, options->backend));
+    TRY(check_compute(context));
     return settle_threads(context, options);
 }
 
@@ -282,6 +283,11 @@ const char *fattn_context_isa(fattn_context *context)
 bool fattn_context_strict(fattn_context *context)
 {
     return context_resolve(&context) == FATTN_OK && context->strict;
+}
+
+fattn_compute fattn_context_compute(fattn_context *context)
+{
+    return context_resolve(&context) == FATTN_OK ? context->compute : FATTN_COMPUTE_F32;
 }
 
 void *context_alloc(const fattn_context *context, size_t bytes)

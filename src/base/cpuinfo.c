@@ -74,8 +74,10 @@ static bool has_half(void)
     enum { ASIMDHP = 1 << 10 };
     return (getauxval(AT_HWCAP) & ASIMDHP) != 0;
 }
+#elif defined(__APPLE__)
+static bool has_half(void) { return true; } /* since its first 64-bit machines with macOS */
 #else
-static bool has_half(void) { return true; } /* every AArch64 machine that others run on */
+static bool has_half(void) { return false; } /* nobody to ask */
 #endif
 
 static void probe(bool usable[ISA_COUNT], bool half[ISA_COUNT])

@@ -63,7 +63,7 @@ static void add_to_rows(const fattn_item *it, const fattn_cells *cells, fattn_ti
 {
     const fattn_tile from =
         careful ? careful_clean(x, cells->keys, ld, it->scratch->grad.clean) : x;
-    seen_add_to_rows(it, sum, ld, cells->weights, from, 0, cells->rows, cells->keys, NULL,
+    seen_add_to_rows(it, sum, ld, cells->weights, from, cells->rows, cells->keys, NULL,
                      partial ? it->scratch->hidden : NULL);
     if (careful) careful_add_to_rows(cells, x, ld, sum, ld);
 }

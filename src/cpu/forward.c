@@ -58,7 +58,7 @@ static kv_tile gather_kv(const fattn_item *it, int64_t j, int n)
                   .v = gather_tile(&values, it->kernels, j, n, true, s->v, s->ldo)};
     if (it->half) {
         half_keys(it, n, &kv.k);
-        half_values(it, n, s->half.v, &kv.v);
+        half_values(it, j, n, s->half.v, &kv.v);
     }
     return kv;
 }
@@ -66,7 +66,7 @@ static kv_tile gather_kv(const fattn_item *it, int64_t j, int n)
 static fattn_tile clean_values(const fattn_item *it, const kv_tile *kv)
 {
     fattn_tile clean = values_clean(it, kv->v, kv->n);
-    if (it->half) half_values(it, kv->n, it->scratch->half.v_clean, &clean);
+    if (it->half) half_values(it, kv->j, kv->n, it->scratch->half.v_clean, &clean);
     return clean;
 }
 
@@ -107,7 +107,7 @@ static void add_values(const fattn_item *it, const panel *rows, kv_tile *kv, int
     const bool careful = zeros && kv->v_is == NOT_FINITE;
     const fattn_tile v = tile_from(careful ? kv->v_clean : kv->v, from);
     if (it->half) half_weights(it, n, rows->vectors);
-    seen_add_to_rows(it, rows->state.o, ldo, p, v, kv->j + from, rows->n, n, alpha,
+    seen_add_to_rows(it, rows->state.o, ldo, p, v, rows->n, n, alpha,
                      class == TILE_PARTIAL ? it->scratch->hidden : NULL);
     if (careful && drop_wanted(it))
         drop_hide(it, rows->n, class == TILE_PARTIAL, it->scratch->hidden);

@@ -31,6 +31,7 @@ typedef struct fattn_tile {
     const uint32_t *pairs;
     const uint16_t *half;
     ptrdiff_t half_ld;
+    int64_t key; /* number of the first row in its sequence; set with `half` */
 } fattn_tile;
 
 /* Its rows from `row` on. */
@@ -39,6 +40,7 @@ static inline fattn_tile tile_from(fattn_tile tile, int64_t row)
     tile.at += row * tile.ld;
     if (tile.pairs) tile.pairs += row * tile.ld;
     if (tile.half) tile.half += row * tile.half_ld;
+    tile.key += row;
     return tile;
 }
 

@@ -3,6 +3,7 @@
  * values for all its panels, and exact, because they were f16 in memory. */
 #include "cpu/half_tile.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "base/mutant.h"
@@ -20,7 +21,8 @@ const fattn_half_kernels *half_for(const fattn_context *context, const fattn_pro
 {
     const bool all = is_f16(&p->q) && is_f16(&p->k) && is_f16(&p->v);
     const bool wanted = context->compute == FATTN_COMPUTE_F16 && p->kind == KIND_FORWARD && all &&
-                        !p->round_scores_f16 && !grid_present(&p->q_scale);
+                        !p->round_scores_f16;
+    assert(!wanted || !grid_present(&p->q_scale)); /* of quantised queries only */
     return wanted ? half_kernels_for(context->isa) : NULL;
 }
 
@@ -40,11 +42,11 @@ void half_keys(const fattn_item *it, int n, fattn_tile *k)
 {
     uint32_t *pairs = it->scratch->half.k;
     for (int key = 0; key < n; key++)
-        it->half->pairs(pairs + key * k->ld, k->at + key * k->ld, (int)it->scratch->ldk);
+        it->half->pairs(pairs + key * k->ld, k->at + key * k->ld, (int)it->scratch->ldk, 1);
     k->pairs = pairs;
 }
 
-void half_values(const fattn_item *it, int n, uint16_t *half, fattn_tile *v)
+void half_values(const fattn_item *it, int64_t j, int n, uint16_t *half, fattn_tile *v)
 {
     const int64_t ldo = it->scratch->ldo, ldv = it->scratch->half.ldv;
     for (int key = 0; key < n; key++) {
@@ -53,6 +55,7 @@ void half_values(const fattn_item *it, int n, uint16_t *half, fattn_tile *v)
     }
     v->half = half;
     v->half_ld = (ptrdiff_t)ldv;
+    v->key = MUTANT(222, j, 0);
 }
 
 void half_weights(const fattn_item *it, int n, int vectors)
@@ -60,5 +63,5 @@ void half_weights(const fattn_item *it, int n, int vectors)
     const int used = used_lanes(it, vectors);
     for (int key = 0; key < MUTANT(220, n, n - 1); key++)
         it->half->pairs(it->scratch->half.weights + key * TILE_ROWS,
-                        it->scratch->scores + key * TILE_ROWS, used);
+                        it->scratch->scores + key * TILE_ROWS, used, HALF_WEIGHT);
 }

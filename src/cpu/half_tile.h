@@ -15,9 +15,9 @@ const fattn_half_kernels *half_for(const fattn_context *context, const fattn_pro
 /* half[c][lane] of the n rows that stand in qt; lanes without a row become 0. */
 void half_queries(const fattn_item *it, const float *qt, int n, uint16_t *half);
 
-/* Sets the halves of a tile of n keys, or of values, `half` being rows of scratch. */
+/* Sets the halves of a tile of n keys, or of values, the first of which is number j; `half`: rows of scratch. */
 void half_keys(const fattn_item *it, int n, fattn_tile *k);
-void half_values(const fattn_item *it, int n, uint16_t *half, fattn_tile *v);
+void half_values(const fattn_item *it, int64_t j, int n, uint16_t *half, fattn_tile *v);
 
 /* The weights of n keys in `vectors` vectors of lanes, from scratch->scores. */
 void half_weights(const fattn_item *it, int n, int vectors);

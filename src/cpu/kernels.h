@@ -28,7 +28,9 @@ enum {
         16, /* scratch leading dimensions are multiples of it, scratch rows 64-byte aligned */
     HALF_LANES_MAX = 32, /* the same for rows of halves */
     HALF_CHAIN = 16,     /* fp16 arithmetic: terms of a chain */
-    HALF_TERMS = 64      /* and terms whose sum is a half */
+    HALF_TERMS = 64,     /* and terms whose sum is a half */
+    HALF_WEIGHT = 128    /* weights are so much larger there: products of small ones with small values
+                            would be 0 */
 };
 
 /* Element types: those that queries and results have, then those of quantised keys and values. Rows of I4 are
@@ -173,9 +175,9 @@ typedef int (*fattn_finite_fn)(const float *x, ptrdiff_t ld, int rows, int cols)
  * terms give joins an fp32 sum with one rounding. A sum that is not finite is made again from the same terms
  * in fp32. The bits of the sums are the same on every instruction set. */
 
-/* dst[i] = src[i] as a half, or as a pair; n a multiple of LANES_MAX. */
+/* dst[i] = src[i] as a half, or src[i] * factor as a pair; n a multiple of LANES_MAX. */
 typedef void (*fattn_half_narrow_fn)(uint16_t *dst, const float *src, int n);
-typedef void (*fattn_half_pairs_fn)(uint32_t *dst, const float *src, int n);
+typedef void (*fattn_half_pairs_fn)(uint32_t *dst, const float *src, int n, float factor);
 
 /* fattn_qk_fn, multiplied by factor: HALF_TERMS columns to a sum. pairs and k are the same numbers, rows
  * ldk apart; vectors of fattn_half_kernels.lanes. */
@@ -183,7 +185,7 @@ typedef void (*fattn_half_qk_fn)(float *st, const uint16_t *qt, const uint32_t *
                                  const float *k, ptrdiff_t ldk, int keys, int d, int vectors,
                                  float factor, float *tmax);
 
-/* fattn_pv_fn with its weights as pairs and as they were before. Chains end where key numbers are multiples of
+/* fattn_pv_fn with its weights as pairs, HALF_WEIGHT times as large, and as they were before. Chains end where key numbers are multiples of
  * HALF_CHAIN, `key` being the first; so a key of weight 0 in front changes nothing. v is read in whole
  * vectors, o is written cols wide, a multiple of LANES_MAX. keys 1..HALF_TERMS. */
 typedef void (*fattn_half_pv_fn)(float *o, ptrdiff_t ldo, const uint32_t *pairs, const float *pt,

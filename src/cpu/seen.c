@@ -69,24 +69,20 @@ void seen_scores(const fattn_item *it, float *st, fattn_queries q, fattn_tile k,
     }
 }
 
-/* Rows from `row` on, keys from `key` on; first: of key 0. */
+/* One block: what w and x begin with. */
 static void add_to_rows(const fattn_item *it, float *o, int64_t ldo, const float *w, fattn_tile x,
-                        int64_t first, int row, int rows, int key, int keys, const float *alpha)
+                        int rows, int keys, const float *alpha)
 {
-    const int64_t at = key * TILE_ROWS + row;
-    x = tile_from(x, key);
-    o += row * ldo;
-    if (alpha) alpha += row;
+    const fattn_scratch *s = it->scratch;
     if (x.half)
-        it->half->pv(o, (ptrdiff_t)ldo, it->scratch->half.weights + at, w + at, x.half, x.half_ld,
-                     rows, keys, (int)ldo, alpha, (int)(MUTANT(221, first + key, 0) % HALF_CHAIN));
+        it->half->pv(o, (ptrdiff_t)ldo, s->half.weights + (w - s->scores), w, x.half, x.half_ld,
+                     rows, keys, (int)ldo, alpha, (int)(MUTANT(221, x.key, 0) % HALF_CHAIN));
     else
-        it->kernels->pv(o, (ptrdiff_t)ldo, w + at, x.at, x.ld, rows, keys, (int)ldo, alpha);
+        it->kernels->pv(o, (ptrdiff_t)ldo, w, x.at, x.ld, rows, keys, (int)ldo, alpha);
 }
 
 void seen_add_to_rows(const fattn_item *it, float *o, int64_t ldo, const float *w, fattn_tile x,
-                      int64_t first, int rows, int keys, const float *alpha,
-                      const uint64_t *hidden_by_row)
+                      int rows, int keys, const float *alpha, const uint64_t *hidden_by_row)
 {
     const int step = hidden_by_row ? SUM_LINES : TILE_ROWS;
     for (int row = 0; row < rows; row += step) {
@@ -95,7 +91,9 @@ void seen_add_to_rows(const fattn_item *it, float *o, int64_t ldo, const float *
         if (hidden_by_row) seen = seen_by_any(hidden_by_row + row, MUTANT(216, n, 1), keys);
         if (seen.end == 0 && !alpha) continue;
         seen.end = (int)i64_max(seen.end, 1); /* alpha is due: a key of weight 0 */
-        add_to_rows(it, o, ldo, w, x, first, row, n, seen.first, seen.end - seen.first, alpha);
+        add_to_rows(it, o + row * ldo, ldo, w + seen.first * TILE_ROWS + row,
+                    tile_from(x, seen.first), n, seen.end - seen.first,
+                    alpha ? alpha + row : NULL);
     }
 }
 

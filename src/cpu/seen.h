@@ -23,11 +23,10 @@ typedef struct fattn_queries {
 void seen_scores(const fattn_item *it, float *st, fattn_queries q, fattn_tile k, int keys, int rows,
                  const uint64_t *hidden_by_key);
 
-/* o[row] = o[row] * alpha[row] + sum_key w[key][row] * x[key]; alpha NULL = 1. Hidden weights are 0. `first`
- * is the first key's number in its sequence. With x in halves the weights are in scratch->half, too. */
+/* o[row] = o[row] * alpha[row] + sum_key w[key][row] * x[key]; alpha NULL = 1. Hidden weights are 0. With x
+ * in halves w lies in scratch->scores, and the weights in scratch->half as well. */
 void seen_add_to_rows(const fattn_item *it, float *o, int64_t ldo, const float *w, fattn_tile x,
-                      int64_t first, int rows, int keys, const float *alpha,
-                      const uint64_t *hidden_by_row);
+                      int rows, int keys, const float *alpha, const uint64_t *hidden_by_row);
 
 /* o[key] += sum_row w[key][row] * x[row]. */
 void seen_add_to_keys(const fattn_item *it, float *o, int64_t ldo, const float *w, fattn_tile x,

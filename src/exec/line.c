@@ -189,6 +189,8 @@ void line_add(fattn_text *text, const fattn_context *context, const fattn_operat
     const size_t size = args ? *(const size_t *)args : 0;
     if (size < op->args_size || size > op->args_size + EXTRA_MAX) return;
     for (int i = 0; i < op->n_fields; i++) add_field(text, op, args, &op->fields[i]);
-    text_add(text, " strict=%d", context->strict); /* whatever the reader's environment says */
-    text_add(text, " backend=%s", context->backend ? context->backend : "any");
+    /* whatever the reader's environment says */
+    text_add(text, " strict=%d backend=%s compute=%s", context->strict,
+             context->backend ? context->backend : "any",
+             context->compute == FATTN_COMPUTE_F16 ? "f16" : "f32");
 }

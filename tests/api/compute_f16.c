@@ -137,6 +137,24 @@ static void each_set(void (*check)(fattn_context *half, fattn_context *plain))
     }
 }
 
+/* Ours must not be worse than bf16 storage, nor be fp32. */
+static void check_error(fattn_context *half, fattn_context *plain, numbers *s, const char *what,
+                        bool sometimes_fp32)
+{
+    char compute[4];
+    answer(s);
+    const fattn_tensor *out = attend(half, s, FATTN_F16, compute);
+    const fattn_tensor *bf16 = attend(plain, s, FATTN_BF16, NULL);
+    const fattn_tensor *f16 = attend(plain, s, FATTN_F16, NULL);
+    const double ours = rms(s, out), theirs = rms(s, bf16);
+    printf("%s: f16 arithmetic %.2e, bf16 storage %.2e, f16 storage %.2e\n", what, ours, theirs,
+           rms(s, f16));
+    assert_string_equal(compute, "f16");
+    if (!(ours <= theirs)) fail_msg("%s: %.3g, bf16 %.3g", what, ours, theirs);
+    if (!sometimes_fp32) assert_false(same_bytes(out, f16));
+    harness_reset();
+}
+
 static void accuracy(fattn_context *half, fattn_context *plain)
 {
     static const struct {
@@ -158,18 +176,9 @@ static void accuracy(fattn_context *half, fattn_context *plain)
         draw(s.q, HEADS * s.q_len * s.d, forms[i].deviation, 0, 3 * i + 1);
         draw(s.k, s.n_kv_heads * s.kv_len * s.d, forms[i].deviation, 0, 3 * i + 2);
         draw(s.v, s.n_kv_heads * s.kv_len * s.d, 1, forms[i].mean, 3 * i + 3);
-        answer(&s);
-        char compute[4];
-        const fattn_tensor *out = attend(half, &s, FATTN_F16, compute);
-        const fattn_tensor *bf16 = attend(plain, &s, FATTN_BF16, NULL);
-        const fattn_tensor *f32 = attend(plain, &s, FATTN_F16, NULL);
-        const double ours = rms(&s, out), theirs = rms(&s, bf16);
-        printf("form %zu: f16 arithmetic %.2e, bf16 storage %.2e, f16 storage %.2e\n", i, ours,
-               theirs, rms(&s, f32));
-        assert_string_equal(compute, "f16");
-        if (!(ours <= theirs)) fail_msg("form %zu: %.3g, bf16 %.3g", i, ours, theirs);
-        assert_false(same_bytes(out, f32)); /* or it was fp32 after all */
-        harness_reset();
+        char what[32];
+        snprintf(what, sizeof what, "form %zu", i);
+        check_error(half, plain, &s, what, false);
     }
 }
 
@@ -187,16 +196,29 @@ static void overflow(fattn_context *half, fattn_context *plain)
     draw(s.q, HEADS * s.q_len * s.d, 20, 300, 1);
     draw(s.k, HEADS * s.kv_len * s.d, 20, 300, 2);
     draw(s.v, HEADS * s.kv_len * s.d, 10000, 30000, 3);
-    answer(&s);
-    const double ours = rms(&s, attend(half, &s, FATTN_F16, NULL));
-    const double theirs = rms(&s, attend(plain, &s, FATTN_BF16, NULL));
-    if (!(ours <= theirs)) fail_msg("%.3g, bf16 %.3g", ours, theirs);
+    check_error(half, plain, &s, "overflow", true);
+}
+
+/* One key has almost all of the weight and a value of 0; the others share what is left, 2^-14 each, and their
+ * values are small, too. */
+static void underflow(fattn_context *half, fattn_context *plain)
+{
+    static numbers s;
+    s = (numbers){.n_kv_heads = 1, .q_len = 20, .kv_len = 320, .d = 32, .scale = 1};
+    draw(s.k, s.kv_len * s.d, 0.01, 0, 4);
+    draw(s.v, s.kv_len * s.d, 1e-3, 2e-3, 5);
+    draw(s.q, HEADS * s.q_len * s.d, 0.01, 0, 6);
+    for (int r = 0; r < HEADS * s.q_len; r++) s.q[r * s.d] = 1;
+    for (int c = 0; c < s.d; c++) s.k[c] = 0, s.v[c] = 0;
+    s.k[0] = 14 * log(2);
+    check_error(half, plain, &s, "underflow", false);
 }
 
 static void test_overflow(void **state)
 {
     (void)state;
     each_set(overflow);
+    each_set(underflow);
 }
 
 /* Other storage, and few query rows. */

@@ -38,7 +38,7 @@ function(expect_type object key type)
   endif()
 endfunction()
 
-expect_keys("${text}" machine isa threads rows)
+expect_keys("${text}" machine isa threads compute rows)
 expect("${text}" threads 2)
 string(JSON n LENGTH "${text}" rows)
 if(NOT n EQUAL 1)

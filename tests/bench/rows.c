@@ -217,7 +217,7 @@ static void test_modes(void **state)
         if (rows[i].lines[1]) {
             assert_null(strstr(rows[i].lines[1], "mask"));
             assert_null(strstr(rows[i].lines[1], "pse"));
-            assert_null(strstr(rows[i].lines[1], "compute"));
+            assert_int_equal(strstr(rows[i].lines[1], "compute=f32") != NULL, i == 6);
             assert_null(rows[i].lines[2]);
         }
     }

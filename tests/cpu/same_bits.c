@@ -11,7 +11,10 @@
 
 #include "../core/rng.h"
 #include "base/context.h"
+#include "base/ints.h"
 #include "core/backend.h"
+#include "core/mask.h"
+#include "cpu/plan.h"
 #include "sample.h"
 
 enum { ROUNDS = 32, HALF_ROUNDS = 8, SHAPES = 4 };
@@ -204,19 +207,95 @@ static void any_neighbours(void **state)
     for_samples(check_alone);
 }
 
-/* Shared kv heads give the bits of the same heads repeated, where both sides use one kernel family.
- */
-static void expanded_heads(void **state)
+/* Hides by a dense mask what the windows of the rows leave out, and opens the windows. false when some row sees
+ * nothing (a rule decides about it) or the keys of a sequence are split (a window's splits are fewer). */
+static bool mask_windows(sample *s)
+{
+    int64_t rows = 1, cols = 1;
+    for (int b = 0; b < s->p.n_seqs; b++) {
+        rows = i64_max(rows, s->seqs[b].q_len);
+        cols = i64_max(cols, s->seqs[b].kv_len);
+    }
+    uint8_t *cells = calloc((size_t)s->p.n_seqs, (size_t)rows * (size_t)cols);
+    assert_non_null(cells);
+    s->memory[s->n_memory++] = cells;
+    for (int b = 0; b < s->p.n_seqs; b++) {
+        fattn_seq *seq = &s->seqs[b];
+        if (seq->q_len <= SPLIT_Q_LEN) return false;
+        for (int64_t i = 0; i < seq->q_len; i++) {
+            const fattn_interval seen = mask_interval(seq, i);
+            if (seen.lo >= seen.hi) return false;
+            for (int64_t j = 0; j < seq->kv_len; j++)
+                cells[(b * rows + i) * cols + j] = j < seen.lo || j >= seen.hi;
+        }
+        seq->mask_base = b * rows * cols, seq->mask_row_stride = cols, seq->mask_from = 0;
+        seq->band_lo = -(seq->q_len + seq->kv_len), seq->band_hi = seq->q_len + seq->kv_len;
+        seq->prefix = 0;
+    }
+    s->p.mask = (fattn_mask){.present = true, .col_stride = 1};
+    s->ptrs.mask = cells;
+    return true;
+}
+
+/* Narrow windows, so that late rows begin inside a tile. */
+static void narrow_windows(sample *s, uint64_t seed)
+{
+    for (int b = 0; b < s->p.n_seqs; b++) {
+        s->seqs[b].band_lo = -(int64_t)(11 + seed % 50);
+        s->seqs[b].band_hi = (int64_t)(seed % 30);
+        s->seqs[b].prefix = 0;
+    }
+}
+
+static void windows_on(fattn_context *context, fattn_dtype dtype, uint64_t rounds)
+{
+    static const sample_limits limits = {
+        .q_len = 150, .kv_len = 300, .group = 3, .n_kv_heads = 2, .d = 40};
+    int compared = 0;
+    for (uint64_t seed = 1; seed <= rounds; seed++) {
+        sample s, masked;
+        sample_make(&s, seed, dtype, &limits, &plain);
+        sample_make(&masked, seed, dtype, &limits, &plain);
+        if (seed % 2) narrow_windows(&s, seed), narrow_windows(&masked, seed);
+        if (mask_windows(&masked)) {
+            sample_run(&s, context);
+            sample_run(&masked, context);
+            compare(&s, &masked, "a mask instead of the windows");
+            compared++;
+        }
+        sample_free(&s);
+        sample_free(&masked);
+    }
+    assert_true(compared > 5);
+}
+
+/* It makes no difference who hides a key. */
+static void windows_as_masks(void **state)
 {
     (void)state;
-    fattn_context *context = sample_context(isa_name(isa_best()), 1);
+    for (int isa = 0; isa < ISA_COUNT; isa++) {
+        fattn_context *context = sample_context(isa_name((fattn_isa)isa), 1);
+        if (!context) continue;
+        windows_on(context, FATTN_F32, 60);
+        fattn_context_destroy(context);
+        context = sample_half_context(isa_name((fattn_isa)isa), 1);
+        if (!context) continue;
+        windows_on(context, FATTN_F16, 60);
+        fattn_context_destroy(context);
+    }
+}
+
+/* Shared kv heads give the bits of the same heads repeated, where both sides use one kernel family.
+ */
+static void expand_heads(fattn_context *context, fattn_dtype dtype)
+{
     static const sample_limits big = {
         .q_len = 150, .kv_len = 300, .group = 4, .n_kv_heads = 1, .d = 32};
     int compared = 0;
     for (uint64_t seed = 1; seed <= 30; seed++) {
         sample s, wide;
-        sample_make(&s, seed, FATTN_F32, &big, &plain);
-        sample_make(&wide, seed, FATTN_F32, &big, &plain);
+        sample_make(&s, seed, dtype, &big, &plain);
+        sample_make(&wide, seed, dtype, &big, &plain);
         bool same_family = s.p.k.n_parts == 1;
         for (int b = 0; b < s.p.n_seqs; b++) same_family = same_family && s.seqs[b].q_len >= 16;
         if (same_family) {
@@ -236,12 +315,20 @@ static void expanded_heads(void **state)
     fattn_context_destroy(context);
 }
 
+static void expanded_heads(void **state)
+{
+    (void)state;
+    expand_heads(sample_context(isa_name(isa_best()), 1), FATTN_F32);
+    expand_heads(sample_half_context("scalar", 1), FATTN_F16);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_threads),
         cmocka_unit_test(any_storage),
         cmocka_unit_test(any_neighbours),
+        cmocka_unit_test(windows_as_masks),
         cmocka_unit_test(expanded_heads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -105,9 +105,10 @@ static fattn_tile halve(const fattn_half_kernels *half, const fattn_item *it, co
     memset(h->x, 0, sizeof h->x);
     for (int key = 0; key < TILE_KEYS; key++)
         half->narrow(h->x + key * HALF_D, t->x + key * D, D);
-    half->pairs(h->pairs, t->x, TILE_KEYS * D);
-    half->pairs(it->scratch->half.weights, t->w, TILE_KEYS * TILE_ROWS);
-    return (fattn_tile){.at = t->x, .ld = D, .pairs = h->pairs, .half = h->x, .half_ld = HALF_D};
+    half->pairs(h->pairs, t->x, TILE_KEYS * D, 1);
+    half->pairs(it->scratch->half.weights, t->w, TILE_KEYS * TILE_ROWS, HALF_WEIGHT);
+    return (fattn_tile){
+        .at = t->x, .ld = D, .pairs = h->pairs, .half = h->x, .half_ld = HALF_D, .key = FIRST};
 }
 
 static void half_scores(const fattn_half_kernels *half, const fattn_item *it, tile *t, halves *h)
@@ -133,10 +134,9 @@ static void half_sums(const fattn_half_kernels *half, const fattn_item *it, cons
     const fattn_tile x = halve(half, it, t, h);
     memcpy(whole, t->o, sizeof whole);
     memcpy(part, t->o, sizeof part);
-    half->pv(whole, D, it->scratch->half.weights, t->w, h->x, HALF_D, t->rows, t->keys, D,
-             alpha,
+    half->pv(whole, D, it->scratch->half.weights, t->w, h->x, HALF_D, t->rows, t->keys, D, alpha,
              FIRST % HALF_CHAIN);
-    seen_add_to_rows(it, part, D, t->w, x, FIRST, t->rows, t->keys, alpha, t->by_row);
+    seen_add_to_rows(it, part, D, t->w, x, t->rows, t->keys, alpha, t->by_row);
     assert_memory_equal(whole, part, sizeof whole);
 }
 
@@ -147,7 +147,7 @@ static void sums(const fattn_kernels *kernels, const fattn_item *it, const tile 
     memcpy(whole, t->o, sizeof whole);
     memcpy(part, t->o, sizeof part);
     kernels->pv(whole, D, t->w, t->x, D, t->rows, t->keys, D, alpha);
-    seen_add_to_rows(it, part, D, t->w, x, 0, t->rows, t->keys, alpha, t->by_row);
+    seen_add_to_rows(it, part, D, t->w, x, t->rows, t->keys, alpha, t->by_row);
     assert_memory_equal(whole, part, sizeof whole);
 
     memcpy(whole, t->o, sizeof whole);
@@ -185,7 +185,7 @@ static void half_tiles(const fattn_kernels *kernels, const fattn_half_kernels *h
     assert_true(weights && h);
     for (int i = 0; i < 100; i++) {
         tile *t = random_tile(&r);
-        fattn_scratch scratch = {.tmax = t->tmax, .half = {.weights = weights}};
+        fattn_scratch scratch = {.tmax = t->tmax, .scores = t->w, .half = {.weights = weights}};
         const fattn_item it = {.kernels = kernels, .half = half, .scratch = &scratch};
         half_scores(half, &it, t, h);
         half_sums(half, &it, t, NULL, h);

@@ -38,12 +38,24 @@ static void for_isas(void (*check)(fattn_context *context))
         if (!context) continue;
         check(context);
         fattn_context_destroy(context);
+    }
+}
 
-        context = sample_half_context(isa_name((fattn_isa)isa), 1);
+/* Those that make f16 samples of a context with fp16 arithmetic. */
+static void for_isas_and_halves(void (*check)(fattn_context *context))
+{
+    for_isas(check);
+    for (int isa = 0; isa < ISA_COUNT; isa++) {
+        fattn_context *context = sample_half_context(isa_name((fattn_isa)isa), 1);
         if (!context) continue;
         check(context);
         fattn_context_destroy(context);
     }
+}
+
+static fattn_dtype dtype_for(const fattn_context *context, fattn_dtype dtype)
+{
+    return context->compute == FATTN_COMPUTE_F16 ? FATTN_F16 : dtype;
 }
 
 static storage some_storage(uint64_t seed)
@@ -63,8 +75,8 @@ static void check_poison(fattn_context *context, uint64_t seed, const sample_lim
 {
     const storage how = some_storage(seed);
     sample clean, dirty;
-    sample_make(&clean, seed, dtypes[seed % 3], limits, &how);
-    sample_make(&dirty, seed, dtypes[seed % 3], limits, &how);
+    sample_make(&clean, seed, dtype_for(context, dtypes[seed % 3]), limits, &how);
+    sample_make(&dirty, seed, dtype_for(context, dtypes[seed % 3]), limits, &how);
     rng r = rng_new(seed + 1);
     const int b = (int)rng_between(&r, 0, clean.p.n_seqs - 1);
     const fattn_seq *seq = &clean.seqs[b];
@@ -111,7 +123,7 @@ static void poison(fattn_context *context)
 static void non_finite_keys(void **state)
 {
     (void)state;
-    for_isas(poison);
+    for_isas_and_halves(poison);
 }
 
 /* NaN in one query row: that row only, and its statistics. */
@@ -121,12 +133,13 @@ static void poison_query(fattn_context *context)
         const storage how = some_storage(seed);
         const sample_limits *limits = seed % 2 ? &tiles : &dots;
         sample clean, dirty;
-        sample_make(&clean, seed, FATTN_F32, limits, &how);
-        sample_make(&dirty, seed, FATTN_F32, limits, &how);
+        const fattn_dtype dtype = dtype_for(context, FATTN_F32);
+        sample_make(&clean, seed, dtype, limits, &how);
+        sample_make(&dirty, seed, dtype, limits, &how);
         const fattn_seq *seq = &clean.seqs[0];
         if (seq->q_len > 0) {
             const int64_t poisoned = (int64_t)(seed % (uint64_t)seq->q_len);
-            sample_store(sample_q_at(&dirty, 0, 0, poisoned, 0), FATTN_F32, NAN);
+            sample_store(sample_q_at(&dirty, 0, 0, poisoned, 0), dtype, NAN);
             sample_run(&clean, context);
             sample_run(&dirty, context);
             for (int64_t head = 0; head < clean.p.n_heads; head++)
@@ -152,7 +165,7 @@ static void poison_query(fattn_context *context)
 static void non_finite_queries(void **state)
 {
     (void)state;
-    for_isas(poison_query);
+    for_isas_and_halves(poison_query);
 }
 
 static void hide_all(sample *s)

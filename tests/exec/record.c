@@ -87,7 +87,7 @@ static void the_line_says_what_differs_from_the_defaults(void **state)
         "value=f32[2,4,3,8] actual_seq_lengths= actual_seq_lengths_kv=1,3 "
         "kv_padding_size=i64[1]{2} num_heads=4 "
         "scale=0.1 input_layout=BNSD attention_out=f32[2,4,3,8] softmax_lse=none strict=0 "
-        "backend=any");
+        "backend=any compute=f32");
     a.num_heads = 0; /* from the layout, as the reader of a line has it */
     assert_null(strstr(line_of(context, op, &a), "num_heads"));
     a.input_layout = "BSH";
@@ -96,7 +96,9 @@ static void the_line_says_what_differs_from_the_defaults(void **state)
     assert_null(strstr(line_of(context, op, &a), "num_heads"));
     context->strict = true;
     context->backend = "ref";
-    const char *line = line_of(context, op, &a), *end = " softmax_lse=none strict=1 backend=ref";
+    context->compute = FATTN_COMPUTE_F16;
+    const char *line = line_of(context, op, &a),
+               *end = " softmax_lse=none strict=1 backend=ref compute=f16";
     assert_string_equal(line + strlen(line) - strlen(end), end);
     fattn_context_destroy(context);
 }

@@ -120,6 +120,8 @@ static void try_context(source *s)
     if (status != FATTN_OK && made) failed("context_create: a handle on error");
     if (made && (CALL(fattn_context_threads, made) < 1 || !CALL(fattn_context_isa, made)[0]))
         failed("a context without threads or ISA");
+    if (made && CALL(fattn_context_compute, made) != o.compute)
+        failed("a context with another arithmetic");
     if (made) CALL(fattn_context_strict, made), try_capabilities(made, s);
     if (made) try_generator(made, s);
     CALL(fattn_context_destroy, made);
@@ -184,7 +186,7 @@ static void try_nothing(source *s)
     CALL(fattn_kv_cache_destroy, NULL);
     CALL(fattn_kv_cache_options_init, source_pick(s, 2) ? &cache : NULL);
     CALL(fattn_context_threads, NULL), CALL(fattn_context_isa, NULL),
-        CALL(fattn_context_strict, NULL);
+        CALL(fattn_context_strict, NULL), CALL(fattn_context_compute, NULL);
     try_capabilities(NULL, s);
     const fattn_status a = CALL(fattn_estimate_memory, context, op, nothing, &estimate);
     const fattn_status b = CALL(fattn_verify, context, op, nothing, &report);

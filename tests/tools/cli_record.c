@@ -259,6 +259,9 @@ static void the_arithmetic_is_recorded(void **state)
     swap(bytes, n, "\"compute\":\"f16\"", "\"compute\":\"f32\"");
     spit("changed.safetensors", bytes, n);
     expect_code("run --replay changed.safetensors", 1);
+    fattn_with("FATTN_COMPUTE=f16", "run --replay changed.safetensors");
+    assert_int_equal(cli.code, 1); /* as it was, not as the environment of today says */
+    expect_code("run --replay changed.safetensors --compute f16", 0); /* unless it is asked for */
     free(bytes);
 }
 

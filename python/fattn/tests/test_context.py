@@ -131,6 +131,8 @@ def test_fp16_arithmetic(qkv):
     def call(context, *tensors):
         return fattn.fusion_attention(*tensors, head_num=q.shape[1], input_layout='BNSD', scale=0.3, context=context)[0]
 
+    assert (half.compute, plain.compute, fattn.Context().compute) == ('f16', 'f32', 'f32')
+    assert 'compute=f16' in repr(half) and 'compute' not in repr(plain)
     exact = call(plain, *(x.astype(np.float32) for x in (q, k, v)))
     ours, theirs = (call(c, q, k, v).astype(np.float32) for c in (half, plain))
     assert (ours != theirs).any()

@@ -72,9 +72,8 @@ static INLINE vf settled(vf x, terms t, int n)
     return v_select(finite, x, MUTANT(219, sum, x));
 }
 
-/* Register tiles with sums that are not finite are made again, a vector at a time, in functions of their own: a
- * call in the midst of a tile would drive it out of its registers. */
-#define RARE static __attribute__((noinline, cold))
+/* Register tiles with sums that are not finite are made again, a vector at a time, in functions of their own
+ * (COLD): a call in the midst of a tile would drive it out of its registers. */
 
 /* ---- scores ---- */
 
@@ -89,7 +88,7 @@ static INLINE void put_score(float *to, vf x, block b)
     v_store(to, v_fma(x, v_dup(b.factor), b.first ? v_dup(0) : v_load(to)));
 }
 
-RARE void scores_again(float *st, terms t, block b, int mr, int nv)
+static COLD void scores_again(float *st, terms t, block b, int mr, int nv)
 {
     for (int i = 0; i < mr; i++)
         for (int j = 0; j < nv; j++) {
@@ -167,7 +166,10 @@ static INLINE void put_value(float *to, vf x, float alpha)
     v_store(to, v_fma(v_load(to), v_dup(alpha), x));
 }
 
-RARE void values_again(float *o, ptrdiff_t ldo, terms t, shape s, const float *alpha, int mr, int nv,
+/* Exact: HALF_WEIGHT is a power of two. */
+static INLINE vf unweighted(vf sum) { return v_mul(sum, v_dup(1.0f / HALF_WEIGHT)); }
+
+static COLD void values_again(float *o, ptrdiff_t ldo, terms t, shape s, const float *alpha, int mr, int nv,
                        int parts)
 {
     for (int i = 0; i < mr; i++)
@@ -177,8 +179,8 @@ RARE void values_again(float *o, ptrdiff_t ldo, terms t, shape s, const float *a
             UNROLL for (int part = 0; part < PARTS; part++) {
                 const int at = j * HL + part * VL;
                 if (part == parts) break;
-                const vf x = settled(h_widen(sum[0][0], part), terms_at(t, i, at), s.keys);
-                put_value(o + i * ldo + at, x, alpha[i]);
+                const vf x = unweighted(h_widen(sum[0][0], part));
+                put_value(o + i * ldo + at, settled(x, terms_at(t, i, at), s.keys), alpha[i]);
             }
         }
 }
@@ -195,7 +197,7 @@ static INLINE void value_tile(float *o, ptrdiff_t ldo, terms t, shape s, const f
     UNROLL for (int i = 0; i < mr; i++)
         UNROLL for (int j = 0; j < nv; j++)
             UNROLL for (int part = 0; part < parts; part++)
-                put_value(o + i * ldo + j * HL + part * VL, h_widen(sum[i][j], part),
+                put_value(o + i * ldo + j * HL + part * VL, unweighted(h_widen(sum[i][j], part)),
                           alpha[i]);
 }
 
@@ -238,9 +240,9 @@ void ISA(half_narrow)(uint16_t *dst, const float *src, int n)
     for (int i = 0; i < n; i += VL) h_store(dst + i, v_load(src + i));
 }
 
-void ISA(half_pairs)(uint32_t *dst, const float *src, int n)
+void ISA(half_pairs)(uint32_t *dst, const float *src, int n, float factor)
 {
-    for (int i = 0; i < n; i += VL) h_store_pairs(dst + i, v_load(src + i));
+    for (int i = 0; i < n; i += VL) h_store_pairs(dst + i, v_mul(v_load(src + i), v_dup(factor)));
 }
 
 const fattn_half_kernels ISA(half_kernels) = {

@@ -34,6 +34,9 @@
 /* A body that takes its shape as constant arguments must be inlined to become that shape. */
 #define INLINE inline __attribute__((always_inline))
 
+/* What hardly ever happens stays outside. */
+#define COLD __attribute__((noinline, cold))
+
 /* Loops over a register tile: without complete unrolling the tile would live in memory. */
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")

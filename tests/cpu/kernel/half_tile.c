@@ -20,9 +20,10 @@ static void each_half(half_test test)
 
 static float rounded(double x) { return half_from_f16(half_to_f16_from_double(x)); }
 
-/* Term i of a sum: a[i] * b[i]. */
+/* Term i of a sum: a[i] * b[i] * scale, exactly exact[i]. */
 typedef struct series {
-    double a[256], b[256];
+    double a[256], b[256], exact[256];
+    float scale;
     int n;
 } series;
 
@@ -40,10 +41,9 @@ static float half_sum(const series *s, int from, int first)
     return sum;
 }
 
-/* Bits where all sums are finite, else a bound. `scale` multiplies the series, `old` is added; powers of two
- * make both exact. */
+/* `old` and the series: bits where all sums are finite, else a bound. Scales are powers of two. */
 static void expect(const char *isa, const char *what, float got, const series *s, int first,
-                   float scale, float old, int place)
+                   float old, int place)
 {
     float want = old;
     double exact = (double)old, size = fabs((double)old);
@@ -51,12 +51,9 @@ static void expect(const char *isa, const char *what, float got, const series *s
     for (int from = 0; from < s->n; from += HALF_TERMS) {
         const float sum = half_sum(s, from, first);
         finite = finite && isfinite(sum);
-        want = sum * scale + want;
+        want = sum * s->scale + want;
     }
-    for (int i = 0; i < s->n; i++) {
-        exact += s->a[i] * s->b[i] * (double)scale;
-        size += fabs(s->a[i] * s->b[i] * (double)scale);
-    }
+    for (int i = 0; i < s->n; i++) exact += s->exact[i], size += fabs(s->exact[i]);
     if (finite ? !same(got, want) : !(fabs((double)got - exact) <= 0x1p-10 * size))
         fail_msg("%s: %s, place %d, %d terms: %.9g, want %.9g (%s, exactly %.9g)", isa, what, place,
                  s->n, (double)got, (double)want, finite ? "finite" : "overflows", exact);
@@ -71,12 +68,12 @@ static void fill(uint16_t *x, size_t n, uint64_t *seed)
     }
 }
 
-/* The other forms of halves: floats, pairs. */
-static void widen(float *exact, uint32_t *pairs, const uint16_t *x, size_t n)
+/* The other forms of halves: floats, pairs of `factor` times as much, a power of two. */
+static void widen(float *exact, uint32_t *pairs, const uint16_t *x, size_t n, float factor)
 {
     for (size_t i = 0; i < n; i++) {
         exact[i] = half_from_f16(x[i]);
-        pairs[i] = x[i] * UINT32_C(0x10001);
+        pairs[i] = half_to_f16(exact[i] * factor) * UINT32_C(0x10001);
     }
 }
 
@@ -94,13 +91,14 @@ static void check_scores(const char *isa, const score_call *t, const float *st, 
     for (int lane = 0; lane < t->lanes; lane++) {
         float top = -INFINITY;
         for (int key = 0; key < t->keys; key++) {
-            series s = {.n = t->d};
+            series s = {.n = t->d, .scale = t->factor};
             for (int c = 0; c < t->d; c++) {
                 s.a[c] = (double)k[key * t->ldk + c];
                 s.b[c] = (double)half_from_f16(qt[c * TILE_ROWS + lane]);
+                s.exact[c] = s.a[c] * s.b[c] * (double)t->factor;
             }
             const float got = st[key * TILE_ROWS + lane];
-            expect(isa, "qk", got, &s, HALF_CHAIN, t->factor, 0, key * TILE_ROWS + lane);
+            expect(isa, "qk", got, &s, HALF_CHAIN, 0, key * TILE_ROWS + lane);
             if (got > top) top = got;
         }
         if (!same(top, tmax[lane])) fail_msg("%s: maximum of lane %d", isa, lane);
@@ -120,7 +118,7 @@ static void run_scores(const char *isa, const fattn_half_kernels *half, score_ca
     float *st = guard_place(&g[3], ns * 4, 0, side);
     float *tmax = guard_place(&g[4], (size_t)t.lanes * 4, 0, side);
     fill(kh, nk, &seed), fill(qt, nq, &seed);
-    widen(k, pairs, kh, nk);
+    widen(k, pairs, kh, nk, 1);
 
     half->qk(st, qt, pairs, k, t.ldk, t.keys, t.d, t.vectors, t.factor, tmax);
 
@@ -169,13 +167,15 @@ static void check_values(const char *isa, const value_call *t, const float *o, c
 {
     for (int r = 0; r < t->rows; r++)
         for (int c = 0; c < t->cols; c++) {
-            series s = {.n = t->keys};
+            series s = {.n = t->keys, .scale = 1.0f / HALF_WEIGHT};
             for (int key = 0; key < t->keys; key++) {
-                s.a[key] = (double)pt[key * TILE_ROWS + r];
+                const float weight = pt[key * TILE_ROWS + r];
+                s.a[key] = (double)rounded((double)weight * HALF_WEIGHT);
                 s.b[key] = (double)half_from_f16(v[key * t->ldv + c]);
+                s.exact[key] = (double)weight * s.b[key];
             }
             const float before = old[r * t->ldo + c] * (t->alpha ? t->alpha[r] : 1.0f);
-            expect(isa, "pv", o[r * t->ldo + c], &s, HALF_CHAIN - t->key % HALF_CHAIN, 1, before,
+            expect(isa, "pv", o[r * t->ldo + c], &s, HALF_CHAIN - t->key % HALF_CHAIN, before,
                    r * 1000 + c);
         }
 }
@@ -193,7 +193,7 @@ static void run_values(const char *isa, const fattn_half_kernels *half, value_ca
     uint16_t *v = guard_place(&g[3], nv * 2, 0, side), *ph = malloc(np * 2);
     float *alpha = guard_place(&g[4], (size_t)t.rows * 4, 0, side), *old = scratch(no);
     fill(ph, np, &seed), fill(v, nv, &seed);
-    widen(pt, pairs, ph, np);
+    widen(pt, pairs, ph, np, HALF_WEIGHT);
     random_fill(o, no, &seed);
     memcpy(old, o, no * 4);
     for (int r = 0; r < t.rows; r++) alpha[r] = r % 3 ? 0.25f : 1.0f;
@@ -243,7 +243,7 @@ static void same_bits(const char *isa, const fattn_half_kernels *half)
     fill(ph, KEYS * TILE_ROWS, &seed), fill(v, KEYS * COLS, &seed);
     for (int hidden = 0; hidden < KEYS; hidden += 3) {
         memset(ph, 0, (size_t)hidden * TILE_ROWS * sizeof *ph);
-        widen(pt, pairs, ph, KEYS * TILE_ROWS);
+        widen(pt, pairs, ph, KEYS * TILE_ROWS, HALF_WEIGHT);
         memset(whole, 0, TILE_ROWS * COLS * 4);
         half->pv(whole, COLS, pairs, pt, v, COLS, TILE_ROWS, KEYS, COLS, NULL, 5);
         for (int r = 0; r < TILE_ROWS; r += 7) {
@@ -278,7 +278,7 @@ static void conversions(const char *isa, const fattn_half_kernels *half)
                 x[i] = isfinite(exact) ? bits_float(float_bits(exact) + shift * 0xfff) : exact;
             }
             half->narrow(narrow, x, STEP);
-            half->pairs(pairs, x, STEP);
+            half->pairs(pairs, x, STEP, 1);
             for (int i = 0; i < STEP; i++) {
                 const uint16_t want = half_to_f16(x[i]);
                 if (narrow[i] != want || pairs[i] != want * UINT32_C(0x10001))
@@ -306,7 +306,7 @@ static void specials(const char *isa, const fattn_half_kernels *half)
     for (int i = 0; i < D * TILE_ROWS; i++) qt[i] = half_to_f16(0.5f + (float)(i % 3));
     kh[BAD_KEY * D + 7] = 0x7e00, kh[INF_KEY * D + 1] = 0xfc00;
     qt[5 * TILE_ROWS + 9] = 0x7e00;
-    widen(k, pairs, kh, KEYS * D);
+    widen(k, pairs, kh, KEYS * D, 1);
     half->qk(st, qt, pairs, k, D, KEYS, D, TILE_ROWS / half->lanes, 1, tmax);
     for (int key = 0; key < KEYS; key++)
         for (int lane = 0; lane < TILE_ROWS; lane++) {
@@ -351,7 +351,7 @@ static void speed(const char *isa, const fattn_half_kernels *half)
     uint64_t seed = 1;
     bench b = {half, malloc(N * 2), malloc(N * 4), scratch(N), scratch(N), 0};
     for (int i = 0; i < N; i++) b.qt[i] = half_to_f16(random_float(&seed));
-    widen(b.exact, b.pairs, b.qt, N);
+    widen(b.exact, b.pairs, b.qt, N, 1);
     for (b.values = 0; b.values < 2; b.values++)
         printf("%-7s %s 64x64x128: %6.1f GFLOP/s\n", isa, b.values ? "half_pv" : "half_qk",
                2.0 * 64 * 64 * 128 / best_time(call, &b, 20) * 1e-9);

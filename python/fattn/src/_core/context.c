@@ -131,6 +131,17 @@ static PyObject *get_strict(PyObject *self, void *nothing)
     return PyBool_FromLong(fattn_context_strict(((context_object *)self)->context));
 }
 
+static const char *compute_name(fattn_context *context)
+{
+    return fattn_context_compute(context) == FATTN_COMPUTE_F16 ? "f16" : "f32";
+}
+
+static PyObject *get_compute(PyObject *self, void *nothing)
+{
+    (void)nothing;
+    return PyUnicode_FromString(compute_name(((context_object *)self)->context));
+}
+
 /* Seed and offset are unsigned 64-bit numbers, little-endian in the state. */
 static PyObject *get_generator_state(PyObject *self, void *nothing)
 {
@@ -168,8 +179,9 @@ static PyObject *context_seed(PyObject *self, PyObject *number)
 static PyObject *context_repr(PyObject *self)
 {
     fattn_context *c = ((context_object *)self)->context;
-    return PyUnicode_FromFormat("<fattn.Context threads=%d isa=%s%s>", fattn_context_threads(c),
-                                fattn_context_isa(c), fattn_context_strict(c) ? " strict" : "");
+    return PyUnicode_FromFormat("<fattn.Context threads=%d isa=%s%s%s>", fattn_context_threads(c),
+                                fattn_context_isa(c), fattn_context_strict(c) ? " strict" : "",
+                                fattn_context_compute(c) == FATTN_COMPUTE_F16 ? " compute=f16" : "");
 }
 
 /* `_core.default_context()`: what a call without a context uses here and now. */
@@ -215,6 +227,7 @@ int context_init(PyObject *module)
         {"threads", get_threads, NULL, "threads a call may use", NULL},
         {"isa", get_isa, NULL, "instruction set of the kernels", NULL},
         {"strict", get_strict, NULL, "whether it computes and refuses as the device does", NULL},
+        {"compute", get_compute, NULL, "'f32', or 'f16' where calls that can have it are computed in fp16 arithmetic", NULL},
         {"generator_state", get_generator_state, set_generator_state,
          "16 bytes: seed, then offset, of the generator of dropout", NULL},
         {NULL, NULL, NULL, NULL, NULL}};
