@@ -185,9 +185,10 @@ typedef void (*fattn_half_qk_fn)(float *st, const uint16_t *qt, const uint32_t *
                                  const float *k, ptrdiff_t ldk, int keys, int d, int vectors,
                                  float factor, float *tmax);
 
-/* fattn_pv_fn with its weights as pairs, HALF_WEIGHT times as large, and as they were before. Chains end where key numbers are multiples of
- * HALF_CHAIN, `key` being the first; so a key of weight 0 in front changes nothing. v is read in whole
- * vectors, o is written cols wide, a multiple of LANES_MAX. keys 1..HALF_TERMS. */
+/* fattn_pv_fn with its weights as pairs, HALF_WEIGHT times as large, and as they were before. Chains
+ * end where key numbers are multiples of HALF_CHAIN, `key` being the first; so a key of weight 0 in
+ * front changes nothing. v is read in whole vectors, o is written cols wide, a multiple of LANES_MAX.
+ * keys 1..HALF_TERMS. */
 typedef void (*fattn_half_pv_fn)(float *o, ptrdiff_t ldo, const uint32_t *pairs, const float *pt,
                                  const uint16_t *v, ptrdiff_t ldv, int rows, int keys, int cols,
                                  const float *alpha, int key);

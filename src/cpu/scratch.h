@@ -50,11 +50,11 @@ typedef struct fattn_grad_scratch {
 
 /* The operands of fp16 arithmetic (half_tile.h). */
 typedef struct fattn_half_scratch {
-    int64_t ldv;               /* of values: d_v rounded up to HALF_LANES_MAX */
-    uint16_t *q;               /* one qt[d_qk][TILE_ROWS] per panel */
-    uint32_t *k;               /* [TILE_KEYS] rows ldk apart, pairs */
-    uint16_t *v, *v_clean;     /* [TILE_KEYS] rows ldv apart */
-    uint32_t *weights;         /* [key][TILE_ROWS], pairs */
+    int64_t ldv;           /* of values: d_v rounded up to HALF_LANES_MAX */
+    uint16_t *q;           /* one qt[d_qk][TILE_ROWS] per panel */
+    uint32_t *k;           /* [TILE_KEYS] rows ldk apart, pairs */
+    uint16_t *v, *v_clean; /* [TILE_KEYS] rows ldv apart */
+    uint32_t *weights;     /* [key][TILE_ROWS], pairs */
 } fattn_half_scratch;
 
 typedef struct fattn_scratch {

@@ -92,8 +92,7 @@ void seen_add_to_rows(const fattn_item *it, float *o, int64_t ldo, const float *
         if (seen.end == 0 && !alpha) continue;
         seen.end = (int)i64_max(seen.end, 1); /* alpha is due: a key of weight 0 */
         add_to_rows(it, o + row * ldo, ldo, w + seen.first * TILE_ROWS + row,
-                    tile_from(x, seen.first), n, seen.end - seen.first,
-                    alpha ? alpha + row : NULL);
+                    tile_from(x, seen.first), n, seen.end - seen.first, alpha ? alpha + row : NULL);
     }
 }
 
@@ -107,6 +106,7 @@ void seen_add_to_keys(const fattn_item *it, float *o, int64_t ldo, const float *
         if (hidden_by_key) seen = seen_by_any(hidden_by_key + key, MUTANT(217, n, 1), rows);
         if (seen.end > 0)
             it->kernels->kv_grad(o + key * ldo, (ptrdiff_t)ldo, w + key * TILE_ROWS + seen.first,
-                                 x.at + seen.first * x.ld, x.ld, n, seen.end - seen.first, (int)ldo);
+                                 x.at + seen.first * x.ld, x.ld, n, seen.end - seen.first,
+                                 (int)ldo);
     }
 }

@@ -161,9 +161,9 @@ static void accuracy(fattn_context *half, fattn_context *plain)
         int n_kv_heads, q_len, kv_len, d;
         bool causal;
         double deviation, mean; /* of q and k; of v */
-    } forms[] = {{2, 70, 300, 64, false, 1, 0},   {1, 100, 200, 128, true, 1, 0},
-                 {2, 33, 128, 40, false, 2, 0},   {1, 64, 64, 72, true, 2, 0},
-                 {2, 20, 310, 128, false, 1, 3},  {2, 64, 256, 16, false, 0.01, 0},
+    } forms[] = {{2, 70, 300, 64, false, 1, 0},    {1, 100, 200, 128, true, 1, 0},
+                 {2, 33, 128, 40, false, 2, 0},    {1, 64, 64, 72, true, 2, 0},
+                 {2, 20, 310, 128, false, 1, 3},   {2, 64, 256, 16, false, 0.01, 0},
                  {2, 50, 300, 128, false, 1.5, -1}};
     static numbers s;
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {

@@ -35,7 +35,7 @@ static INLINE terms terms_at(terms t, int i, int j)
 
 /* n terms for mr x nv vectors; the first chain has `first` of them. Are all sums finite? */
 static INLINE int half_sums(vh sum[HEIGHT][NV], terms t, int n, int first, const int mr,
-                             const int nv)
+                            const int nv)
 {
     const uint32_t *pairs = t.pairs + t.at;
     UNROLL for (int i = 0; i < mr; i++)
@@ -169,8 +169,8 @@ static INLINE void put_value(float *to, vf x, float alpha)
 /* Exact: HALF_WEIGHT is a power of two. */
 static INLINE vf unweighted(vf sum) { return v_mul(sum, v_dup(1.0f / HALF_WEIGHT)); }
 
-static COLD void values_again(float *o, ptrdiff_t ldo, terms t, shape s, const float *alpha, int mr, int nv,
-                       int parts)
+static COLD void values_again(float *o, ptrdiff_t ldo, terms t, shape s, const float *alpha,
+                              int mr, int nv, int parts)
 {
     for (int i = 0; i < mr; i++)
         for (int j = 0; j < nv; j++) {

@@ -239,7 +239,8 @@ static void same_bits(const char *isa, const fattn_half_kernels *half)
     uint64_t seed = 9;
     uint16_t ph[KEYS * TILE_ROWS], v[KEYS * COLS];
     uint32_t pairs[KEYS * TILE_ROWS];
-    float pt[KEYS * TILE_ROWS], *whole = scratch(TILE_ROWS * COLS), *part = scratch(TILE_ROWS * COLS);
+    float pt[KEYS * TILE_ROWS], *whole = scratch(TILE_ROWS * COLS),
+                                *part = scratch(TILE_ROWS * COLS);
     fill(ph, KEYS * TILE_ROWS, &seed), fill(v, KEYS * COLS, &seed);
     for (int hidden = 0; hidden < KEYS; hidden += 3) {
         memset(ph, 0, (size_t)hidden * TILE_ROWS * sizeof *ph);
@@ -312,7 +313,8 @@ static void specials(const char *isa, const fattn_half_kernels *half)
         for (int lane = 0; lane < TILE_ROWS; lane++) {
             const float x = st[key * TILE_ROWS + lane];
             const int bad = key == BAD_KEY || lane == 9;
-            if ((isnan(x) != 0) != bad) fail_msg("%s: key %d lane %d: %g", isa, key, lane, (double)x);
+            if ((isnan(x) != 0) != bad)
+                fail_msg("%s: key %d lane %d: %g", isa, key, lane, (double)x);
             if (!bad && key == INF_KEY) assert_true(x == -INFINITY);
         }
 }
@@ -362,8 +364,8 @@ int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "--bench") == 0) return each_half(speed), 0;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_scores),      cmocka_unit_test(test_values),
-        cmocka_unit_test(test_same_bits),   cmocka_unit_test(test_conversions),
+        cmocka_unit_test(test_scores),    cmocka_unit_test(test_values),
+        cmocka_unit_test(test_same_bits), cmocka_unit_test(test_conversions),
         cmocka_unit_test(test_specials),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
