@@ -117,8 +117,7 @@ static void print_json(const bench_session *s, const bench_result *results, int 
     json_put_text(object, "machine", machine);
     json_put_text(object, "isa", fattn_context_isa(s->context));
     json_put_int(object, "threads", fattn_context_threads(s->context));
-    json_put_text(object, "compute",
-                  fattn_context_compute(s->context) == FATTN_COMPUTE_F16 ? "f16" : "f32");
+    json_put_text(object, "compute", fattn_compute_name(fattn_context_compute(s->context)));
     for (int i = 0; i < n; i++) {
         json_add(rows, row_object(&results[i]));
         if (results[i].note[0] != '\0')

@@ -146,7 +146,7 @@ static void put_keys(out *o, const problem_line *line)
     if (line->isa) put(o, " isa=%s", line->isa);
     if (line->backend) put(o, " backend=%s", line->backend);
     if (line->compute >= 0)
-        put(o, " compute=%s", line->compute == FATTN_COMPUTE_F16 ? "f16" : "f32");
+        put(o, " compute=%s", fattn_compute_name((fattn_compute)line->compute));
 }
 
 /* Head counts that the layout supplies (0 by line_default_heads) are left to the layout again. */

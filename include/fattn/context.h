@@ -52,11 +52,14 @@ typedef void (*fattn_warn_fn)(void *self, const char *place, const char *sentenc
 typedef enum fattn_compute {
     FATTN_COMPUTE_F32 = 0, /* fp32 scores, softmax and accumulation, whatever the storage */
     /* The products of f16 queries, keys and values in fp16 arithmetic where there are nine query rows
-     * or more for each key/value head, everything else as F32; no less exact than bf16 storage, and
-     * what overflows is computed again in fp32 (docs/accuracy.md). E_UNSUPPORTED where the instruction
-     * set has none: it takes AVX512_FP16 or Armv8.2 FP16; "scalar" computes it in software. */
+     * or more for each key/value head, everything else as F32; how exact that is, beside bf16 storage,
+     * docs/accuracy.md says, and what overflows is computed again in fp32. E_UNSUPPORTED where the
+     * instruction set has none: it takes AVX512_FP16 or Armv8.2 FP16; "scalar" computes it in software. */
     FATTN_COMPUTE_F16 = 1
 } fattn_compute;
+
+/* "f32" or "f16", as options and problem lines spell it. */
+FATTN_API const char *fattn_compute_name(fattn_compute compute);
 
 typedef struct fattn_context_options {
     size_t size;     /* set by fattn_context_options_init() */

@@ -285,6 +285,11 @@ bool fattn_context_strict(fattn_context *context)
     return context_resolve(&context) == FATTN_OK && context->strict;
 }
 
+const char *fattn_compute_name(fattn_compute compute)
+{
+    return compute == FATTN_COMPUTE_F16 ? "f16" : "f32";
+}
+
 fattn_compute fattn_context_compute(fattn_context *context)
 {
     return context_resolve(&context) == FATTN_OK ? context->compute : FATTN_COMPUTE_F32;

@@ -73,7 +73,8 @@ static void count_seq(const fattn_cpu_plan *plan, const fattn_problem *p, const 
 void explain_cpu(const fattn_problem *p, const fattn_cpu_plan *plan, fattn_explanation *out)
 {
     out->isa = plan->kernels->name;
-    out->compute = plan->half && plan->n_works > plan->n_dots ? "f16" : "f32";
+    const bool half = plan->half && plan->n_works > plan->n_dots;
+    out->compute = fattn_compute_name(half ? FATTN_COMPUTE_F16 : FATTN_COMPUTE_F32);
     out->items = plan->n_works;
     out->merges = plan->n_merges;
     out->tile_rows = TILE_ROWS;
@@ -94,7 +95,7 @@ void explain_cpu(const fattn_problem *p, const fattn_cpu_plan *plan, fattn_expla
 void explain_backward(const fattn_grad_plan *plan, fattn_explanation *out)
 {
     out->isa = plan->kernels->name;
-    out->compute = "f32";
+    out->compute = fattn_compute_name(FATTN_COMPUTE_F32);
     out->items = out->tile_items = plan->n_works;
     out->merges = plan->n_merges;
     out->tile_rows = TILE_ROWS;

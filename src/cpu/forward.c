@@ -136,7 +136,7 @@ static void panel_step(const fattn_item *it, const panel *rows, kv_tile *kv)
     if (class == TILE_PARTIAL) scores_hidden_lanes(s->hidden, rows->n, s->hidden_lanes);
     const fattn_queries queries = {.at = rows->q,
                                    .half = rows->q_half,
-                                   .factor = gather_factor(it, rows->r),
+                                   .factor = it->half ? gather_factor(it, rows->r) : 1.0f,
                                    .d = it->p->d_qk};
     seen_scores(it, s->scores, queries, tile_from(kv->k, j - kv->j), n, rows->n,
                 class == TILE_PARTIAL ? s->hidden_lanes : NULL);

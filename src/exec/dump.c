@@ -148,7 +148,7 @@ static bool compose(const fattn_dump *d, fattn_text *text, bool finished, int64_
     if (!add_line(text, d)) return false;
     text_add(text, "\",\"isa\":\"%s\",\"threads\":\"%d\",\"compute\":\"%s\"",
              isa_name(d->context->isa), d->context->threads,
-             d->context->compute == FATTN_COMPUTE_F16 ? "f16" : "f32");
+             fattn_compute_name(d->context->compute));
     text_add(text, ",\"generator\":\"%llu,%llu\"", (unsigned long long)d->seed,
              (unsigned long long)d->offset);
     text_add(text, ",\"status\":\"%s\"", d->status);

@@ -192,5 +192,5 @@ void line_add(fattn_text *text, const fattn_context *context, const fattn_operat
     /* whatever the reader's environment says */
     text_add(text, " strict=%d backend=%s compute=%s", context->strict,
              context->backend ? context->backend : "any",
-             context->compute == FATTN_COMPUTE_F16 ? "f16" : "f32");
+             fattn_compute_name(context->compute));
 }

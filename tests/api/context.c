@@ -87,6 +87,8 @@ static void test_compute(void **state)
             fattn_context_destroy(context);
         }
     }
+    assert_string_equal(fattn_compute_name(FATTN_COMPUTE_F32), "f32");
+    assert_string_equal(fattn_compute_name(FATTN_COMPUTE_F16), "f16");
     assert_true(isa_has_half(ISA_SCALAR));
     assert_false(isa_has_half(ISA_AVX2));
     assert_false(isa_has_half((fattn_isa)42));

@@ -186,7 +186,8 @@ static void try_nothing(source *s)
     CALL(fattn_kv_cache_destroy, NULL);
     CALL(fattn_kv_cache_options_init, source_pick(s, 2) ? &cache : NULL);
     CALL(fattn_context_threads, NULL), CALL(fattn_context_isa, NULL),
-        CALL(fattn_context_strict, NULL), CALL(fattn_context_compute, NULL);
+        CALL(fattn_context_strict, NULL), CALL(fattn_context_compute, NULL),
+        CALL(fattn_compute_name, (fattn_compute)source_pick(s, 3));
     try_capabilities(NULL, s);
     const fattn_status a = CALL(fattn_estimate_memory, context, op, nothing, &estimate);
     const fattn_status b = CALL(fattn_verify, context, op, nothing, &report);

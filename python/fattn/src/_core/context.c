@@ -131,15 +131,10 @@ static PyObject *get_strict(PyObject *self, void *nothing)
     return PyBool_FromLong(fattn_context_strict(((context_object *)self)->context));
 }
 
-static const char *compute_name(fattn_context *context)
-{
-    return fattn_context_compute(context) == FATTN_COMPUTE_F16 ? "f16" : "f32";
-}
-
 static PyObject *get_compute(PyObject *self, void *nothing)
 {
     (void)nothing;
-    return PyUnicode_FromString(compute_name(((context_object *)self)->context));
+    return PyUnicode_FromString(fattn_compute_name(fattn_context_compute(((context_object *)self)->context)));
 }
 
 /* Seed and offset are unsigned 64-bit numbers, little-endian in the state. */
